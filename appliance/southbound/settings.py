@@ -1,0 +1,87 @@
+"""Settings of the CoAP side: section ``[coap]`` of the configuration file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class CoapSettings:
+    """Where devices reach us and how patient we are with them (RFC 7252 §4.8)."""
+
+    bind: tuple[str, ...] = field(
+        default=("::", "0.0.0.0"),
+        metadata={"unit": "", "doc": "Addresses to listen on, at most one IPv6 and one IPv4 address."},
+    )
+    port: int = field(
+        default=5683,
+        metadata={
+            "unit": "",
+            "doc": "UDP port for CoAP without security (NoSec); 0 takes a free one.",
+            "min": 0,
+            "max": 65535,
+        },
+    )
+    receive_buffer_bytes: int = field(
+        default=4 * 1024 * 1024,
+        metadata={
+            "unit": "bytes",
+            "doc": "Kernel buffer asked for, so that a burst of registrations is not dropped.",
+            "min": 65536,
+            "max": 268435456,
+        },
+    )
+    max_datagram_bytes: int = field(
+        default=16384,
+        metadata={
+            "unit": "bytes",
+            "doc": "Longer datagrams are dropped and counted.",
+            "min": 1280,
+            "max": 65535,
+        },
+    )
+    ack_timeout_s: float = field(
+        default=2.0,
+        metadata={
+            "unit": "s",
+            "doc": "First wait for an acknowledgement; slow radio such as NB-IoT wants about 15.",
+            "min": 0.1,
+            "max": 120.0,
+        },
+    )
+    ack_random_factor: float = field(
+        default=1.5,
+        metadata={
+            "unit": "",
+            "doc": "Spread of that wait, so that peers do not retransmit in step.",
+            "min": 1.0,
+            "max": 5.0,
+        },
+    )
+    max_retransmit: int = field(
+        default=4,
+        metadata={
+            "unit": "",
+            "doc": "How often a confirmable message is sent again.",
+            "min": 0,
+            "max": 20,
+        },
+    )
+    request_deadline_s: float = field(
+        default=60.0,
+        metadata={
+            "unit": "s",
+            "doc": "A request to a device ends after this time at the latest, block-wise transfers excepted.",
+            "min": 1.0,
+            "max": 3600.0,
+        },
+    )
+    max_body_bytes: int = field(
+        default=1024 * 1024,
+        metadata={
+            "unit": "bytes",
+            "doc": "Largest body put together from blocks, in either direction.",
+            "min": 1024,
+            "max": 67108864,
+        },
+    )
