@@ -1,0 +1,255 @@
+"""Who is registered: in memory for speed, in the database before anybody is told (OMA Core 1.1.1 §6.2).
+
+The law of this file: a registration is looked up by its location or by its endpoint name, never by an
+address. An address is only where the device was heard last.
+
+A device that deregistered or fell silent stays known with its last values, but its location is dead: an
+Update there is answered 4.04 and the device registers anew.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import secrets
+from collections.abc import Callable, Iterator
+
+from appliance.lwm2m.registration import object_list_from_json, object_list_to_json
+from appliance.southbound.client import Client
+from appliance.southbound.server import LwM2MServer, Observation
+from appliance.southbound.udp import UdpPeer
+from appliance.storage.database import Database
+
+_SAVE = (
+    "INSERT INTO registrations(id, endpoint_name, doc) VALUES (?, ?, ?) "
+    "ON CONFLICT(endpoint_name) DO UPDATE SET id = excluded.id, doc = excluded.doc"
+)
+_FORGET = "DELETE FROM registrations WHERE endpoint_name = ?"
+
+# 9 random bytes are 12 characters: over NoSec the location is all that a stranger would have to guess,
+# and clients keep as little as 32 bytes for it (Zephyr).
+_LOCATION_BYTES = 9
+
+
+class Registration:
+    """One device: what it registered, where it is, what is observed there.
+
+    ``ended`` is empty while the registration lives, else "deregistered" or "expired". ``registered_at``,
+    ``seen_at`` are epoch seconds, ``expires`` is monotonic seconds (infinity for lifetime 0).
+    """
+
+    __slots__ = (
+        "binding",
+        "client",
+        "ended",
+        "expires",
+        "id",
+        "lifetime_s",
+        "observations",
+        "parameters",
+        "queue_mode",
+        "reconciling",
+        "refused",
+        "registered_at",
+        "seen_at",
+        "sms_number",
+        "warnings",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        registration_id: str,
+        client: Client,
+        *,
+        lifetime_s: int,
+        binding: str,
+        queue_mode: bool,
+        sms_number: str | None,
+        parameters: tuple[tuple[str, str | None], ...],
+        registered_at: float,
+        expires: float,
+    ) -> None:
+        self.id = registration_id
+        self.client = client
+        self.lifetime_s = lifetime_s
+        self.binding = binding
+        self.queue_mode = queue_mode
+        self.sms_number = sms_number
+        self.parameters = parameters
+        self.registered_at = registered_at
+        self.seen_at = registered_at
+        self.expires = expires
+        self.ended = ""
+        self.observations: dict[str, Observation] = {}
+        self.refused: dict[str, str] | None = None  # path -> why an observation wanted is not active
+        self.warnings: tuple[str, ...] = ()
+        self.reconciling = False
+        self.watched = 0.0  # the one deadline in the heap that counts for this registration
+
+    @property
+    def endpoint_name(self) -> str:
+        return self.client.endpoint_name
+
+    def warn(self, text: str) -> bool:
+        """Keep a sentence for the page; true when it is new. Bounded: the oldest of eight goes."""
+        if text in self.warnings:
+            return False
+        self.warnings = (*self.warnings[-7:], text)
+        return True
+
+    def to_json(self) -> str:
+        """The document that outlives a restart; `Registry.load` takes it back."""
+        client = self.client
+        return json.dumps(
+            {
+                "peer": client.peer.to_json(),
+                "version": client.version,
+                "learned": client.learned_format,
+                "objects": object_list_to_json(client.objects),
+                "lifetime_s": self.lifetime_s,
+                "binding": self.binding,
+                "queue_mode": self.queue_mode,
+                "sms": self.sms_number,
+                "parameters": self.parameters,
+                "registered_at": round(self.registered_at, 3),
+                "ended": self.ended,
+            },
+            separators=(",", ":"),
+            ensure_ascii=False,
+        )
+
+
+def new_location() -> str:
+    """A fresh registration id: short, safe in a URI, not to be guessed."""
+    return secrets.token_urlsafe(_LOCATION_BYTES)
+
+
+def expiry(lifetime_s: int, grace_s: float, now: float) -> float:
+    """When a registration refreshed at ``now`` ends; lifetime 0 never ends (OMA Core §6.2.1)."""
+    if lifetime_s == 0:
+        return float("inf")
+    return now + lifetime_s + min(grace_s, lifetime_s / 10)
+
+
+class Registry:
+    """All known devices. Every change is written through ``database``; ``done`` runs after its commit."""
+
+    def __init__(self, database: Database, server: LwM2MServer, grace_s: float) -> None:
+        self._database = database
+        self._server = server
+        self._grace_s = grace_s
+        self._by_id: dict[str, Registration] = {}
+        self._by_name: dict[str, Registration] = {}
+        self._deadlines: list[tuple[float, str]] = []
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __iter__(self) -> Iterator[Registration]:
+        return iter(self._by_name.values())
+
+    @property
+    def live(self) -> int:
+        """How many registrations are alive."""
+        return len(self._by_id)
+
+    def at(self, location: str) -> Registration | None:
+        """The living registration at ``location``."""
+        return self._by_id.get(location)
+
+    def named(self, endpoint_name: str) -> Registration | None:
+        """The device of that name, alive or not."""
+        return self._by_name.get(endpoint_name)
+
+    def load(self, now: float) -> int:
+        """Take back what the database holds; returns how many registrations live on.
+
+        No device may expire before a whole lifetime has passed since the start: while we were away it could
+        not reach us, and its last Update is not stored, only acknowledged.
+        """
+        rows = self._database.read("SELECT id, endpoint_name, doc FROM registrations", ())
+        for registration_id, endpoint_name, doc in rows:
+            stored = json.loads(doc)
+            client = self._server.client(
+                endpoint_name,
+                UdpPeer.from_json(stored["peer"]),
+                stored["version"],
+                object_list_from_json(stored["objects"]),
+            )
+            client.learned_format = stored["learned"]
+            registration = Registration(
+                registration_id,
+                client,
+                lifetime_s=stored["lifetime_s"],
+                binding=stored["binding"],
+                queue_mode=stored["queue_mode"],
+                sms_number=stored["sms"],
+                parameters=tuple((name, value) for name, value in stored["parameters"]),
+                registered_at=stored["registered_at"],
+                expires=expiry(stored["lifetime_s"], self._grace_s, now),
+            )
+            registration.ended = stored["ended"]
+            self._by_name[endpoint_name] = registration
+            if not registration.ended:
+                self._by_id[registration_id] = registration
+                self._watch(registration)
+        return len(self._by_id)
+
+    def add(self, registration: Registration, done: Callable[[], None] | None = None) -> Registration | None:
+        """Register, or register again; returns the registration of that name that this one replaces."""
+        old = self._by_name.get(registration.endpoint_name)
+        if old is not None:
+            self._by_id.pop(old.id, None)
+        self._by_id[registration.id] = registration
+        self._by_name[registration.endpoint_name] = registration
+        self._watch(registration)
+        self.save(registration, done)
+        return old
+
+    def refresh(self, registration: Registration, now: float) -> None:
+        """An Update arrived: the lifetime starts again."""
+        registration.expires = expiry(registration.lifetime_s, self._grace_s, now)
+        if registration.expires < registration.watched:
+            self._watch(registration)  # a shorter lifetime: the deadline in the heap would be too late
+
+    def end(self, registration: Registration, reason: str, done: Callable[[], None] | None = None) -> None:
+        """Deregistered or expired: the location dies, the device stays known."""
+        self._by_id.pop(registration.id, None)
+        registration.ended = reason
+        self.save(registration, done)
+
+    def remove(self, registration: Registration, done: Callable[[], None] | None = None) -> None:
+        """Forget the device altogether."""
+        self._by_id.pop(registration.id, None)
+        self._by_name.pop(registration.endpoint_name, None)
+        self._database.write(_FORGET, (registration.endpoint_name,), done)
+
+    def save(self, registration: Registration, done: Callable[[], None] | None = None) -> None:
+        """Write the registration; raises StorageFull when the queue to the disk is full."""
+        self._database.write(
+            _SAVE, (registration.id, registration.endpoint_name, registration.to_json()), done
+        )
+
+    def next_deadline(self) -> float | None:
+        """When `expired` has to be asked next, monotonic seconds."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def expired(self, now: float) -> list[Registration]:
+        """The registrations whose lifetime and grace are over."""
+        gone: list[Registration] = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            deadline, registration_id = heapq.heappop(self._deadlines)
+            registration = self._by_id.get(registration_id)
+            if registration is None or registration.watched != deadline:
+                continue  # gone, or overtaken by a shorter lifetime
+            if registration.expires > now:
+                self._watch(registration)  # refreshed since: the entry moves only when it is due
+            else:
+                gone.append(registration)
+        return gone
+
+    def _watch(self, registration: Registration) -> None:
+        registration.watched = registration.expires
+        if registration.expires != float("inf"):
+            heapq.heappush(self._deadlines, (registration.expires, registration.id))

@@ -1,0 +1,323 @@
+"""The bridge: the one module that speaks both LwM2M and the language of the hall.
+
+West of here nobody has heard of entities, east of here nobody has heard of objects and observations. A device
+is the entity of its endpoint name, type "Device"; a resource is the attribute of its path with underscores
+(/3303/0/5700 is ``3303_0_5700``), because NGSI allows no slash in a name. A time-stamped report keeps its
+time; several times of one resource become several rows of the journal, oldest first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from math import isfinite
+
+from appliance.broker.broker import Broker, EntityUpdate
+from appliance.broker.journal import JournalRow
+from appliance.devices.registry import Registration
+from appliance.lwm2m.path import Path
+from appliance.lwm2m.values import Report, ResourceType, ValueFormatError, to_json
+from appliance.lwm2m.words import failure_words, outcome_words
+from appliance.southbound.server import Response
+
+DEVICE = "Device"
+
+# Shared, because most attributes carry one of these few.
+_READ = {"source": "read"}
+_WRITE = {"source": "write"}
+_RAW = {"source": "notify", "raw": True}
+_RAW_READ = {"source": "read", "raw": True}
+
+Done = Callable[[], None] | None
+
+
+@lru_cache(maxsize=8192)
+def attribute_name(path: Path) -> str:
+    """/3303/0/5700 -> 3303_0_5700."""
+    return str(path)[1:].replace("/", "_")
+
+
+@lru_cache(maxsize=8192)
+def attribute_path(name: str) -> Path:
+    """3303_0_5700 -> /3303/0/5700; raises PathError for an attribute that is no resource."""
+    return Path.parse("/" + name.replace("_", "/"))
+
+
+def iso(at_s: float | None) -> str | None:
+    """Epoch seconds as ISO 8601 in UTC with milliseconds."""
+    if at_s is None:
+        return None
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Translation:
+    """Reports and registrations into the hall, and the hall's rows and entities back into LwM2M words.
+
+    ``done`` runs after the commit, ``failed`` when it did not come; both in the loop. Every method that
+    writes raises StorageFull when the queue to the disk is full.
+    """
+
+    def __init__(self, broker: Broker, wall: Callable[[], float]) -> None:
+        self._broker = broker
+        self._wall = self.wall = wall
+
+    # Up
+
+    def registered(self, registration: Registration, done: Done = None, failed: Done = None) -> None:
+        """A Register was taken."""
+        body = {
+            "version": registration.client.version,
+            "lifetime_s": registration.lifetime_s,
+            "binding": registration.binding,
+            "address": str(registration.client.peer),
+        }
+        self._accept(registration, "registered", body, done, failed)
+
+    def updated(self, registration: Registration, done: Done = None, failed: Done = None) -> None:
+        """An Update was taken."""
+        self._accept(registration, "updated", None, done, failed)
+
+    def deregistered(
+        self, registration: Registration, words: str, done: Done = None, failed: Done = None
+    ) -> None:
+        """The registration ended by the device's will, or by its next one."""
+        self._accept(registration, "deregistered", {"words": words} if words else None, done, failed)
+
+    def expired(self, registration: Registration) -> None:
+        """The lifetime passed without an Update."""
+        self._accept(registration, "expired", None, None, None)
+
+    def refused(self, registration: Registration, path: Path, words: str) -> None:
+        """Something of this device was not taken; people should see it."""
+        self._accept(registration, "refused", {"path": str(path), "words": words}, None, None)
+
+    def observation_state(self, registration: Registration, path: Path, response: Response) -> None:
+        """An Observe was answered without a value."""
+        words = failure_words(response.failure) if response.failure else outcome_words(response.code)
+        self._accept(
+            registration, "observation", {"path": str(path), "code": response.code, "words": words}, None, None
+        )
+
+    def observation_ended(
+        self, registration: Registration, path: Path, code: int, words: str, done: Done, failed: Done
+    ) -> None:
+        """The device ended an observation."""
+        body = {"path": str(path), "code": code, "words": words}
+        self._accept(registration, "observation", body, done, failed)
+
+    def operation(self, registration: Registration, body: dict[str, object], done: Done = None) -> None:
+        """An operation asked for by a person or a program ended; ``body`` says which and how."""
+        self._accept(registration, "operation", body, done, None)
+
+    def removed(self, registration: Registration, done: Done = None) -> None:
+        """The device is forgotten, its entity with it."""
+        self._accept(registration, "removed", None, done, None)
+        self._broker.delete(registration.endpoint_name)
+
+    def forget_values(self, registration: Registration, below: Path) -> None:
+        """An instance was deleted: its last values go."""
+        gone = {
+            attribute_name(path): None
+            for path in self._paths(registration.endpoint_name)
+            if below.contains(path) or below == path
+        }
+        if gone:
+            self._broker.accept(
+                EntityUpdate(registration.endpoint_name, DEVICE, "value", gone, None, None), None, None
+            )
+
+    def reports(
+        self,
+        registration: Registration,
+        reports: Sequence[Report],
+        source: str,
+        receipt: bytes | None,
+        done: Done,
+        failed: Done,
+        warning: str = "",
+    ) -> None:
+        """Values a device reported or answered, ``source`` "notify", "read" or "write"."""
+        entity = registration.client.endpoint_name
+        body = {"warning": warning} if warning else None
+        moments: dict[float, dict[str, tuple[object, int, dict[str, object] | None]]] = {}
+        now = self._wall()
+        for path, value, at, modelled in reports:
+            if modelled and source == "notify":
+                metadata = None
+            else:
+                metadata = _metadata(source, modelled)
+            if type(value) is float:
+                if not isfinite(value):
+                    value = str(value)  # JSON has no NaN and no infinity
+            elif type(value) is not int:
+                value = _plain(value)
+            moment = now if at is None else at
+            attributes = moments.get(moment)
+            if attributes is None:
+                attributes = moments[moment] = {}
+            attributes[attribute_name(path)] = (value, int(moment * 1000), metadata)
+        accept = self._broker.accept
+        if len(moments) == 1:
+            accept(EntityUpdate(entity, DEVICE, "value", attributes, body, receipt), done, failed)
+            return
+        if not moments:
+            accept(EntityUpdate(entity, DEVICE, "value", None, body, receipt), done, failed)
+            return
+        *earlier, last = sorted(moments)
+        for moment in earlier:
+            accept(EntityUpdate(entity, DEVICE, "value", moments[moment], None, None), None, None)
+        accept(EntityUpdate(entity, DEVICE, "value", moments[last], body, receipt), done, failed)
+
+    def _accept(
+        self,
+        registration: Registration,
+        kind: str,
+        body: dict[str, object] | None,
+        done: Done,
+        failed: Done,
+    ) -> None:
+        self._broker.accept(
+            EntityUpdate(registration.endpoint_name, DEVICE, kind, None, body, None), done, failed
+        )
+
+    # Back
+
+    def receipts(self, since_ms: int) -> Iterable[tuple[bytes, int]]:
+        """The receipts in the journal since then, oldest first, each with its time in epoch ms."""
+        return [(receipt, at_ms) for _, receipt, at_ms in self._broker.receipts(since_ms)]
+
+    def _paths(self, endpoint_name: str) -> list[Path]:
+        entity = self._broker.entity(endpoint_name)
+        return [attribute_path(name) for name in entity.attributes] if entity is not None else []
+
+    def plain_value(self, endpoint_name: str, path: Path) -> object:
+        """The last known value of one resource, None when there is none."""
+        entity = self._broker.entity(endpoint_name)
+        if entity is None:
+            return None
+        attribute = entity.attributes.get(attribute_name(path))
+        return None if attribute is None else attribute[0]
+
+    def values(self, registration: Registration, below: Path) -> list[dict[str, object]]:
+        """The last known values at and below a path, in the shape of the API."""
+        entity = self._broker.entity(registration.endpoint_name)
+        if entity is None:
+            return []
+        found = []
+        for name, (value, at_ms, metadata) in entity.attributes.items():
+            path = attribute_path(name)
+            if below.level == 0 or path == below or below.contains(path):
+                found.append((path, value, at_ms, metadata))
+        found.sort(key=lambda row: row[0])
+        return [self._value(registration, *row) for row in found]
+
+    def event(self, row: JournalRow, registration: Registration | None) -> dict[str, object]:
+        """A row of the journal as the API and the live page show it."""
+        event: dict[str, object] = {
+            "seq": row.seq,
+            "at": iso(row.at_ms / 1000),
+            "kind": row.kind,
+            "endpoint_name": row.entity,
+        }
+        body = dict(row.body)
+        attributes = body.pop("attributes", None)
+        if row.kind == "value":
+            event["values"] = [
+                self._value(registration, attribute_path(name), *attribute)
+                for name, attribute in (attributes or {}).items()
+                if attribute is not None
+            ]
+            event["gone"] = [
+                str(attribute_path(name)) for name, attribute in (attributes or {}).items() if attribute is None
+            ]
+        event.update(body)
+        return event
+
+    def shown(
+        self, registration: Registration, reports: Sequence[Report], source: str
+    ) -> list[dict[str, object]]:
+        """Reports in the shape of the API, for an answer that is shown at once."""
+        now = self._wall()
+        return [
+            self._value(
+                registration, path, _plain(value), int((now if at is None else at) * 1000), _metadata(source, modelled)
+            )
+            for path, value, at, modelled in reports
+        ]
+
+    def _value(
+        self,
+        registration: Registration | None,
+        path: Path,
+        value: object,
+        at_ms: int,
+        metadata: dict[str, object] | None = None,
+    ) -> dict[str, object]:
+        resource = registration.client.model.resource(path) if registration is not None else None
+        raw = metadata is not None and bool(metadata.get("raw"))
+        kind = resource.type if resource is not None else _guessed_type(value, raw)
+        shown = value
+        if kind is ResourceType.TIME and isinstance(value, int | float):
+            try:
+                shown = to_json(value, ResourceType.TIME)
+            except ValueFormatError:
+                shown = value  # outside the calendar: the number is the best there is
+        warning = None
+        if raw:
+            warning = "Kept as received: there is no object model for it, or the data does not fit the model."
+        text = shown if isinstance(shown, str) else str(shown).lower() if isinstance(shown, bool) else str(shown)
+        return {
+            "path": str(path),
+            "name": resource.name if resource is not None else None,
+            "value": shown,
+            "text": text,
+            "type": kind.value,
+            "units": resource.units if resource is not None else "",
+            "at": iso(at_ms / 1000),
+            "source": "notify" if metadata is None else metadata.get("source", "notify"),
+            "observed": registration is not None and _observed(registration, path),
+            "modelled": not raw,
+            "warning": warning,
+        }
+
+
+def _metadata(source: str, modelled: bool) -> dict[str, object] | None:
+    if modelled:
+        return None if source == "notify" else _READ if source == "read" else _WRITE
+    return _RAW if source == "notify" else _RAW_READ
+
+
+def _plain(value: object) -> object:
+    """A LwM2M value as the hall keeps it: JSON types only; bytes are hex, an object link is "3:0"."""
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple):
+        return f"{value[0]}:{value[1]}"
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    return value
+
+
+def _guessed_type(value: object, raw: bool) -> ResourceType:
+    match value:
+        case bool():
+            return ResourceType.BOOLEAN
+        case int():
+            return ResourceType.INTEGER
+        case float():
+            return ResourceType.FLOAT
+        case _:
+            return ResourceType.OPAQUE if raw else ResourceType.STRING
+
+
+def _observed(registration: Registration, path: Path) -> bool:
+    observations = registration.observations
+    if not observations:
+        return False
+    text = str(path)
+    while text:
+        if text in observations:
+            return True
+        text = text.rpartition("/")[0]
+    return False

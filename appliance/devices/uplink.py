@@ -1,0 +1,265 @@
+"""From a device's operation to its receipt: the registration and reporting interfaces (OMA Core §6.2, §6.4).
+
+The law of this file: an answer is a receipt. 2.01, 2.04, 2.02 and the ACK of a notification leave after the
+commit of what they stand for, and when the disk refuses, the device hears 5.03 or nothing, and tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from appliance.devices.observations import Observations
+from appliance.devices.registry import Registration, Registry, expiry, new_location
+from appliance.devices.settings import DevicesSettings
+from appliance.devices.translation import Translation
+from appliance.lwm2m.operations import Register, Update
+from appliance.lwm2m.path import Path
+from appliance.lwm2m.words import outcome_words
+from appliance.southbound.server import (
+    LwM2MServer,
+    Notification,
+    Observation,
+    Reply,
+    Response,
+    Source,
+)
+from appliance.storage.database import StorageFull
+
+log = logging.getLogger(__name__)
+
+
+class DeviceUplink:
+    """What the devices room makes of everything that comes up from the south."""
+
+    def __init__(
+        self,
+        settings: DevicesSettings,
+        server: LwM2MServer,
+        registry: Registry,
+        observations: Observations,
+        translation: Translation,
+        monotonic: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._server = server
+        self._registry = registry
+        self._observations = observations
+        self._translation = translation
+        self._monotonic = monotonic
+        self._wall = wall
+
+    # Registration interface
+
+    def register(self, operation: Register, source: Source, reply: Reply) -> None:
+        """OMA Core §6.2.1. An endpoint that registers again gets a new registration; the old one ends."""
+        endpoint_name = operation.endpoint_name or source.identity
+        if not endpoint_name:
+            reply.bad_request("ep is missing, and nothing else tells who you are")
+            return
+        known = self._registry.named(endpoint_name)
+        if known is None and len(self._registry) >= self._settings.max_devices:
+            reply.unavailable("this server has as many devices as it may have")
+            return
+        registration = Registration(
+            new_location(),
+            self._server.client(endpoint_name, source.peer, operation.version, operation.objects),
+            lifetime_s=operation.lifetime_s,
+            binding=operation.binding,
+            queue_mode=operation.queue_mode,
+            sms_number=operation.sms_number,
+            parameters=operation.parameters,
+            registered_at=self._wall(),
+            expires=expiry(operation.lifetime_s, self._settings.expiry_grace_s, self._monotonic()),
+        )
+        registration.client.identity = source.identity
+        try:
+            if known is not None:
+                if not known.ended:
+                    self._translation.deregistered(known, "replaced by a new registration")
+                registration.client.learned_format = known.client.learned_format
+                self._close(known)
+            self._registry.add(registration)
+            self._translation.registered(
+                registration,
+                partial(reply.created, registration.id, partial(self._observations.reconcile, registration)),
+                partial(self._unstored, reply),
+            )
+        except StorageFull:
+            self._unstored(reply)
+
+    def update(self, location: str, operation: Update, source: Source, reply: Reply) -> None:
+        """OMA Core §6.2.2: refreshes the lifetime; parameters are partial, an object list replaces the list."""
+        registration = self._registry.at(location)
+        if registration is None:
+            reply.not_found("no such registration; register again")
+            return
+        if registration.client.identity != source.identity:
+            reply.bad_request("this registration belongs to another identity")
+            return
+        changed = self._apply(registration, operation, source)
+        registration.seen_at = self._wall()
+        self._registry.refresh(registration, self._monotonic())
+        try:
+            if changed:
+                self._registry.save(registration)
+            self._translation.updated(
+                registration,
+                partial(reply.changed, partial(self._observations.reconcile, registration)),
+                partial(self._unstored, reply),
+            )
+        except StorageFull:
+            self._unstored(reply)
+
+    def _apply(self, registration: Registration, operation: Update, source: Source) -> bool:
+        """Take over what the Update carries; true when the stored registration must be written again."""
+        client = registration.client
+        changed = False
+        if source.peer != client.peer:
+            client.peer = source.peer  # whoever knows the location is the device: NoSec has no better proof
+            changed = True
+        if operation.lifetime_s is not None and operation.lifetime_s != registration.lifetime_s:
+            registration.lifetime_s = operation.lifetime_s
+            changed = True
+        if operation.binding is not None and operation.binding != registration.binding:
+            registration.binding = operation.binding
+            changed = True
+        # Absence of Q in an Update leaves queue mode as it is (OMA issue 490).
+        if operation.queue_mode and not registration.queue_mode:
+            registration.queue_mode = True
+            changed = True
+        if operation.sms_number is not None and operation.sms_number != registration.sms_number:
+            registration.sms_number = operation.sms_number
+            changed = True
+        if operation.objects is not None and operation.objects is not client.objects:
+            fresh = self._server.client(client.endpoint_name, client.peer, client.version, operation.objects)
+            client.objects, client.model = fresh.objects, fresh.model
+            changed = True
+        return changed
+
+    def deregister(self, location: str, source: Source, reply: Reply) -> None:
+        """OMA Core §6.2.3."""
+        registration = self._registry.at(location)
+        if registration is None:
+            reply.not_found("no such registration")
+            return
+        if registration.client.identity != source.identity:
+            reply.bad_request("this registration belongs to another identity")
+            return
+        try:
+            self._end(registration, "deregistered", reply.deleted, partial(self._unstored, reply))
+        except StorageFull:
+            self._unstored(reply)
+
+    def expire(self) -> float | None:
+        """End the registrations whose lifetime is over; returns when to call again, monotonic seconds."""
+        for registration in self._registry.expired(self._monotonic()):
+            log.info("%s: registration expired", registration.endpoint_name)
+            self._end(registration, "expired", None, None)
+        return self._registry.next_deadline()
+
+    def _end(
+        self,
+        registration: Registration,
+        reason: str,
+        done: Callable[[], None] | None,
+        failed: Callable[[], None] | None,
+    ) -> None:
+        self._close(registration)
+        self._registry.end(registration, reason)
+        if reason == "expired":
+            self._translation.expired(registration)
+        else:
+            self._translation.deregistered(registration, "", done, failed)
+
+    def _close(self, registration: Registration) -> None:
+        self._server.forget(registration.client)
+        self._observations.end_all(registration)
+
+    def _unstored(self, reply: Reply) -> None:
+        reply.unavailable("not stored; try again later")
+
+    # Reporting interface
+
+    def notify(self, notification: Notification) -> None:
+        """OMA Core §6.4.7: to the journal, then the ACK."""
+        observation = notification.observation
+        registration = self._registry.named(observation.client.endpoint_name)
+        if registration is None or registration.client is not observation.client or registration.ended:
+            self._server.refuse(notification, reset=True)
+            return
+        registration.seen_at = self._wall()
+        try:
+            if notification.ended:
+                self._ended(registration, notification)
+                return
+            if notification.warning:
+                registration.warn(notification.warning)
+            self._translation.reports(
+                registration,
+                notification.reports,
+                "notify",
+                _receipt(notification),
+                partial(self._server.accept, notification),
+                partial(self._server.refuse, notification, reset=False),
+                notification.warning,
+            )
+        except StorageFull:
+            self._server.refuse(notification, reset=False)
+
+    def _ended(self, registration: Registration, notification: Notification) -> None:
+        observation = notification.observation
+        self._observations.end(registration, observation)
+        words = outcome_words(notification.ended)
+        self._observations.refused(registration, observation.path, words)
+        self._translation.observation_ended(
+            registration,
+            observation.path,
+            notification.ended,
+            notification.warning or words,
+            partial(self._server.accept, notification),
+            partial(self._server.refuse, notification, reset=False),
+        )
+
+    def strange_notification(self, observation: Observation, source: Source) -> None:
+        """Refused: NoSec, and from an address the registration does not have. Shown, and once per address."""
+        registration = self._registry.named(observation.client.endpoint_name)
+        if registration is None:
+            return
+        words = (
+            f"A notification for {observation.path} came from {source.peer}, but the device registered from "
+            f"{observation.client.peer}. Without security an address proves nothing, so it was refused; it "
+            "is accepted after the device's next Update."
+        )
+        if registration.warn(words):
+            log.warning("%s: %s", registration.endpoint_name, words)
+            self._translation.refused(registration, observation.path, words)
+
+    def answered(self, registration: Registration, path: Path, response: Response) -> None:
+        """The answer to an Observe carries the first value."""
+        if response.warning:
+            registration.warn(response.warning)
+        if response.reports:
+            registration.seen_at = self._wall()
+        try:
+            if response.reports:
+                self._translation.reports(
+                    registration, response.reports, "notify", None, None, None, response.warning
+                )
+            else:
+                self._translation.observation_state(registration, path, response)
+        except StorageFull:
+            log.warning("%s: first value of %s not stored", registration.endpoint_name, path)
+
+
+def _receipt(notification: Notification) -> bytes:
+    """What makes this report recognisable if it comes again after a restart: token, Observe value, MID."""
+    number = notification.event.observe or 0
+    return notification.observation.token + number.to_bytes(3, "big") + notification.event.message.mid.to_bytes(2, "big")
+
+
+def read_receipt(receipt: bytes) -> tuple[bytes, int, int]:
+    """The token, Observe value and message id of a `_receipt`."""
+    return receipt[:-5], int.from_bytes(receipt[-5:-2], "big"), int.from_bytes(receipt[-2:], "big")

@@ -1,0 +1,33 @@
+"""What the southbound room knows of one registered device: where it is and how to speak to it."""
+
+from __future__ import annotations
+
+from appliance.lwm2m.definitions import Model
+from appliance.lwm2m.operations import ObjectList
+from appliance.southbound.udp import UdpPeer
+
+
+class Client:
+    """A device as a partner in a conversation.
+
+    ``version`` is the LwM2M version it registered with, ``learned_format`` the content format that worked
+    last (None before the first answer), ``identity`` what its transport proved (None over NoSec).
+    """
+
+    __slots__ = ("endpoint_name", "identity", "learned_format", "model", "objects", "peer", "version")
+
+    def __init__(
+        self, endpoint_name: str, peer: UdpPeer, version: str, objects: ObjectList, model: Model
+    ) -> None:
+        self.endpoint_name = endpoint_name
+        self.peer = peer
+        self.version = version
+        self.objects = objects
+        self.model = model
+        self.identity: str | None = None
+        self.learned_format: int | None = None
+
+    @property
+    def root(self) -> str:
+        """The alternate path of its objects, "" when they lie at the root (OMA Core §6.4.1)."""
+        return self.objects.root

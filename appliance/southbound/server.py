@@ -1,0 +1,637 @@
+"""CoAP exchanges become LwM2M operations, and operations become CoAP requests (OMA Transport 1.1.1 §6).
+
+The law of this file: everything a device sends is handed up as an operation or answered here with an error;
+nothing raises into the loop. What needs the disk is answered later, through the `Reply` or the
+`Notification` that went up, and never before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from appliance.coap import message as coap
+from appliance.coap import options as option
+from appliance.coap.endpoint import (
+    Endpoint,
+    Event,
+    NotificationReceived,
+    QueueFull,
+    RequestFailed,
+    RequestReceived,
+    ResponseReceived,
+    is_fresh,
+)
+from appliance.coap.transmission import Transmission
+from appliance.lwm2m import content_format as formats
+from appliance.lwm2m.attributes import AttributeError_ as AttributesError
+from appliance.lwm2m.codecs import CodecError, decode, encode
+from appliance.lwm2m.definitions import Definitions, Model
+from appliance.lwm2m.links import Link, LinkFormatError, parse_links
+from appliance.lwm2m.operations import (
+    Create,
+    Delete,
+    Discover,
+    Execute,
+    ObjectList,
+    Observe,
+    Read,
+    Register,
+    Update,
+    Write,
+    WriteAttributes,
+)
+from appliance.lwm2m.path import Path, PathError
+from appliance.lwm2m.registration import RegistrationError, parse_register, parse_update
+from appliance.lwm2m.values import Report
+from appliance.southbound.client import Client
+from appliance.southbound.settings import CoapSettings
+from appliance.southbound.udp import UdpBearer, UdpPeer
+
+log = logging.getLogger(__name__)
+
+Downlink = Read | Write | WriteAttributes | Execute | Create | Delete | Discover | Observe
+
+
+class Source(NamedTuple):
+    """Who sent an operation: the address, the bearer's name, and what the transport proved (None: nothing)."""
+
+    peer: UdpPeer
+    bearer: str
+    identity: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """How one operation towards a device ended.
+
+    ``code`` is the CoAP code (0 when no answer came, then ``failure`` says why: "timeout", "reset",
+    "cancelled", …). ``rtt_s`` is None when the request was retransmitted (Karn).
+    """
+
+    code: int
+    reports: tuple[Report, ...] = ()
+    links: tuple[Link, ...] | None = None
+    location: str | None = None
+    content_format: int | None = None
+    rtt_s: float | None = None
+    failure: str = ""
+    warning: str = ""
+    observation: Observation | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the device said 2.xx."""
+        return 0x40 <= self.code < 0x60
+
+    @property
+    def code_text(self) -> str:
+        """The code in the words of RFC 7252, for example "2.05 Content"."""
+        return coap.code_text(self.code)
+
+
+class Observation:
+    """One observation at one device, found by its token alone, whatever address a notification comes from.
+
+    ``number`` and ``number_at`` (monotonic seconds) are the last Observe value taken (RFC 7641 §3.4).
+    """
+
+    __slots__ = ("client", "message_id", "number", "number_at", "path", "since", "token")
+
+    def __init__(self, client: Client, path: Path, since: float) -> None:
+        self.client = client
+        self.path = path
+        self.since = since
+        self.token = b""
+        self.number: int | None = None
+        self.number_at = 0.0
+        self.message_id: int | None = None
+
+
+class Reply:
+    """The one answer to a request of a device. ``then`` runs after the answer has left."""
+
+    __slots__ = ("_request", "_server")
+
+    def __init__(self, server: LwM2MServer, request: RequestReceived) -> None:
+        self._server = server
+        self._request = request
+
+    def created(self, location: str, then: Callable[[], None] | None = None) -> None:
+        """2.01 with Location-Path /rd/{location} (OMA Core §6.2.1)."""
+        self._server.answer(self._request, coap.CREATED, (*_LOCATION_RD, (8, location.encode())), then=then)
+
+    def changed(self, then: Callable[[], None] | None = None) -> None:
+        """2.04."""
+        self._server.answer(self._request, coap.CHANGED, then=then)
+
+    def deleted(self) -> None:
+        """2.02."""
+        self._server.answer(self._request, coap.DELETED)
+
+    def bad_request(self, text: str) -> None:
+        """4.00: what was sent cannot be taken as it is."""
+        self.refuse(coap.BAD_REQUEST, text)
+
+    def not_found(self, text: str) -> None:
+        """4.04: no such location."""
+        self.refuse(coap.NOT_FOUND, text)
+
+    def unavailable(self, text: str) -> None:
+        """5.03: not now; nothing was kept."""
+        self.refuse(coap.SERVICE_UNAVAILABLE, text)
+
+    def refuse(self, code: int, text: str = "") -> None:
+        """An error code with a diagnostic payload (RFC 7252 §5.5.2)."""
+        self._server.answer(self._request, code, payload=text.encode())
+
+
+class Notification(NamedTuple):
+    """A fresh notification on its way to the disk; exactly one of the server's accept or refuse ends it."""
+
+    observation: Observation
+    source: Source
+    reports: Sequence[Report]
+    ended: int  # 0, or the code with which the device ended the observation
+    warning: str
+    event: NotificationReceived
+
+
+class Uplink(Protocol):
+    """What the room above makes of a device's operations. No method may raise."""
+
+    def register(self, operation: Register, source: Source, reply: Reply) -> None: ...
+
+    def update(self, location: str, operation: Update, source: Source, reply: Reply) -> None: ...
+
+    def deregister(self, location: str, source: Source, reply: Reply) -> None: ...
+
+    def notify(self, notification: Notification) -> None: ...
+
+    def strange_notification(self, observation: Observation, source: Source) -> None: ...
+
+
+_LOCATION_RD = ((8, b"rd"),)
+_WELL_KNOWN_CORE = b'</rd>;rt="core.rd";ct=40'
+
+
+class _Pending:
+    """A request on its way: what was asked, what formats are left to try, who waits."""
+
+    __slots__ = ("candidates", "client", "deadline", "done", "observation", "operation", "tried")
+
+    def __init__(
+        self,
+        client: Client,
+        operation: Downlink,
+        deadline: float,
+        done: Callable[[Response], None],
+        candidates: Iterator[int | None],
+        observation: Observation | None,
+    ) -> None:
+        self.client = client
+        self.operation = operation
+        self.deadline = deadline
+        self.done = done
+        self.candidates = candidates
+        self.observation = observation
+        self.tried: int | None = None
+
+
+class LwM2MServer:
+    """The LwM2M server's face towards devices, over one bearer and one CoAP machine."""
+
+    def __init__(
+        self,
+        settings: CoapSettings,
+        definitions: Definitions,
+        loop: asyncio.AbstractEventLoop,
+        wall: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._definitions = definitions
+        self._loop = loop
+        self._wall = wall
+        self._uplink: Uplink | None = None
+        self._endpoint = Endpoint(
+            Transmission(
+                ack_timeout_s=settings.ack_timeout_s,
+                ack_random_factor=settings.ack_random_factor,
+                max_retransmit=settings.max_retransmit,
+            ),
+            max_body_bytes=settings.max_body_bytes,
+        )
+        self._bearer = UdpBearer(settings, loop, self._receive, self._pump)
+        self._pending: dict[int, _Pending] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = float("inf")
+        self._pump_scheduled = False
+
+    # Life
+
+    @property
+    def port(self) -> int:
+        """The UDP port in use; 0 before `start`."""
+        return self._bearer.port
+
+    @property
+    def bearer(self) -> UdpBearer:
+        """The UDP bearer, for its counters."""
+        return self._bearer
+
+    def start(self, uplink: Uplink) -> None:
+        """Open the port; from now on ``uplink`` is called. Raises PortInUse."""
+        self._uplink = uplink
+        self._bearer.start()
+
+    def stop(self) -> None:
+        """Close the port; requests under way end as cancelled."""
+        self._bearer.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        pending, self._pending = self._pending, {}
+        for request in pending.values():
+            request.done(Response(0, failure="cancelled"))
+
+    # Clients and observations
+
+    def client(self, endpoint_name: str, peer: UdpPeer, version: str, objects: ObjectList) -> Client:
+        """A partner for requests, from what it registered."""
+        return Client(
+            endpoint_name, peer, version, objects, Model.of(self._definitions, objects.object_versions(version))
+        )
+
+    def restore_observation(self, observation: Observation) -> None:
+        """After a restart: notifications with this token are ours."""
+        self._endpoint.restore_observation(observation.token, observation)
+
+    def end_observation(self, observation: Observation) -> None:
+        """Drop it on our side; the device hears it as the RST to its next notification (RFC 7641 §3.6)."""
+        if observation.token:
+            self._endpoint.end_observation(observation.token)
+
+    def forget(self, client: Client) -> None:
+        """The registration ended: end the requests that still wait for the device."""
+        for request_id, request in list(self._pending.items()):
+            if request.client is client:
+                self._cancel(request_id)
+
+    # Requests to devices
+
+    def request(
+        self,
+        client: Client,
+        operation: Downlink,
+        timeout_s: float,
+        done: Callable[[Response], None],
+        content_format: int | None = None,
+    ) -> None:
+        """Carry out one operation at a device; ``done`` is called once, later, with how it ended.
+
+        Where the content format is ours to choose and the device answers 4.06 or 4.15, the next one is tried
+        (OMA Core §7.4); a ``content_format`` given is the only one. Raises CodecError when the values cannot be encoded, before anything is sent.
+        """
+        candidates: Iterator[int | None] = iter((None,))
+        if content_format is not None:
+            candidates = iter((content_format,))
+        elif isinstance(operation, Read | Write | Create | Observe):
+            path = Path(operation.object_id) if isinstance(operation, Create) else operation.path
+            candidates = iter(
+                formats.choose(
+                    client.version, client.objects.content_formats, client.learned_format, path, operation
+                )
+            )
+        observation = None
+        if isinstance(operation, Observe):
+            observation = Observation(client, operation.path, self._wall())
+        pending = _Pending(
+            client, operation, self._loop.time() + timeout_s, done, candidates, observation
+        )
+        pending.tried = next(candidates, None)
+        self._transmit(pending)
+
+    async def send(
+        self, client: Client, operation: Downlink, timeout_s: float, content_format: int | None = None
+    ) -> Response:
+        """`request` as a coroutine; never raises for what a device or the network does."""
+        future: asyncio.Future[Response] = self._loop.create_future()
+
+        def done(response: Response) -> None:
+            if not future.done():
+                future.set_result(response)
+
+        self.request(client, operation, timeout_s, done, content_format)
+        return await future
+
+    async def cancel_observation(self, observation: Observation, timeout_s: float) -> Response:
+        """Active cancel: GET with Observe 1 and the same token (RFC 7641 §3.6)."""
+        future: asyncio.Future[Response] = self._loop.create_future()
+
+        def done(response: Response) -> None:
+            if not future.done():
+                future.set_result(response)
+
+        client = observation.client
+        pending = _Pending(
+            client, Read(observation.path), self._loop.time() + timeout_s, done, iter(()), None
+        )
+        pending.tried = client.learned_format
+        self._transmit(pending, cancel=observation)
+        return await future
+
+    def _transmit(self, pending: _Pending, cancel: Observation | None = None) -> None:
+        client, operation = pending.client, pending.operation
+        code, options, payload = self._encode(client, operation, pending.tried)
+        try:
+            request_id = self._endpoint.send_request(
+                client.peer,
+                code,
+                options,
+                payload,
+                now=self._loop.time(),
+                deadline=pending.deadline,
+                key=pending.observation if pending.observation is not None else cancel,
+                observe=pending.observation is not None,
+                token=cancel.token if cancel is not None else None,
+                observe_cancel=cancel is not None,
+            )
+        except QueueFull:
+            pending.done(Response(0, failure="queue full"))
+            return
+        self._pending[request_id] = pending
+        self._schedule_pump()
+
+    def _encode(
+        self, client: Client, operation: Downlink, content_format: int | None
+    ) -> tuple[int, list[tuple[int, bytes]], bytes]:
+        """Method, options and payload of an operation (OMA Transport §6.4.3)."""
+        code, queries, payload = coap.GET, [], b""
+        accept = sends = None
+        match operation:
+            case Read(path=path) | Observe(path=path):
+                accept = content_format
+            case Discover(path=path):
+                accept = formats.LINK
+            case Write(path=path, reports=reports, replace=replace):
+                code = coap.PUT if replace else coap.POST
+                sends = content_format if content_format is not None else formats.TLV
+                payload = encode(sends, path, reports, client.model, client.root)
+            case WriteAttributes(path=path, attributes=attributes):
+                code = coap.PUT
+                queries = [name if value is None else f"{name}={value}" for name, value in attributes.items()]
+            case Execute(path=path, arguments=arguments):
+                code = coap.POST
+                if arguments:
+                    sends, payload = formats.TEXT, arguments.encode()
+            case Create(object_id=object_id, instance_id=instance_id, reports=reports):
+                code, path = coap.POST, Path(object_id)
+                sends = content_format if content_format is not None else formats.TLV
+                payload = encode(sends, path, reports, client.model, client.root)
+                if not reports and instance_id is not None:
+                    payload = formats.empty_instance(sends, path.child(instance_id), client.root)
+            case Delete(path=path):
+                code = coap.DELETE
+        options = [(option.URI_PATH, part.encode()) for part in _segments(client.root, path)]
+        if sends is not None:
+            options.append((option.CONTENT_FORMAT, option.encode_uint(sends)))
+        options.extend((option.URI_QUERY, query.encode()) for query in queries)
+        if accept is not None:
+            options.append((option.ACCEPT, option.encode_uint(accept)))
+        return code, options, payload
+
+    def _cancel(self, request_id: int) -> None:
+        self._endpoint.cancel_request(request_id, self._loop.time())
+        pending = self._pending.pop(request_id, None)
+        if pending is not None:
+            pending.done(Response(0, failure="cancelled"))
+
+    # From the engine
+
+    def _receive(self, data: bytes, peer: UdpPeer, now: float) -> None:
+        for event in self._endpoint.receive_datagram(data, peer, now):
+            self._dispatch(event, now)
+
+    def _dispatch(self, event: Event, now: float) -> None:
+        kind = type(event)
+        if kind is NotificationReceived:
+            self._on_notification(event, now)
+        elif kind is RequestReceived:
+            self._on_request(event)
+        elif kind is ResponseReceived:
+            self._on_response(event)
+        elif kind is RequestFailed:
+            pending = self._pending.pop(event.request_id, None)
+            if pending is not None:
+                pending.done(Response(0, failure=event.reason))
+
+    def _on_request(self, request: RequestReceived) -> None:
+        assert self._uplink is not None
+        reply = Reply(self, request)
+        message = request.message
+        segments: list[str] = []
+        queries: list[str] = []
+        content_format: int | None = None
+        try:
+            for number, value in message.options:
+                if number == option.URI_PATH:
+                    segments.append(value.decode())
+                elif number == option.URI_QUERY:
+                    queries.append(value.decode())
+                elif number == option.CONTENT_FORMAT:
+                    content_format = option.decode_uint(value)
+        except UnicodeDecodeError:
+            reply.refuse(coap.BAD_OPTION, "Uri-Path or Uri-Query is not UTF-8")
+            return
+        source = Source(request.peer, self._bearer.name, None)
+        while segments and segments[-1] == "":
+            segments.pop()  # a trailing slash is harmless
+        try:
+            match segments:
+                case ["rd"] if message.code == coap.POST:
+                    operation = parse_register(queries, content_format, message.payload)
+                    self._uplink.register(operation, source, reply)
+                case ["rd", location] if message.code == coap.POST:
+                    update = parse_update(queries, content_format, message.payload)
+                    self._uplink.update(location, update, source, reply)
+                case ["rd", location] if message.code == coap.DELETE:
+                    self._uplink.deregister(location, source, reply)
+                case ["rd"] | ["rd", _]:
+                    reply.refuse(coap.METHOD_NOT_ALLOWED, "POST registers and updates, DELETE deregisters")
+                case [".well-known", "core"] if message.code == coap.GET:
+                    self.answer(request, coap.CONTENT, ((option.CONTENT_FORMAT, b"\x28"),), _WELL_KNOWN_CORE)
+                case [".well-known", "core"]:
+                    reply.refuse(coap.METHOD_NOT_ALLOWED)
+                case _:
+                    reply.refuse(coap.NOT_FOUND)
+        except RegistrationError as error:
+            log.info("registration from %s refused: %s", request.peer, error)
+            reply.refuse(error.code, str(error))
+
+    def answer(
+        self,
+        request: RequestReceived,
+        code: int,
+        options: Iterable[tuple[int, bytes]] = (),
+        payload: bytes = b"",
+        then: Callable[[], None] | None = None,
+    ) -> None:
+        """Answer a request of a device; ``then`` runs when the answer is on the wire."""
+        self._endpoint.respond(request, code, payload, options, now=self._loop.time())
+        if then is None:
+            self._schedule_pump()
+        else:
+            self._pump()
+            then()
+
+    def _on_response(self, event: ResponseReceived) -> None:
+        pending = self._pending.pop(event.request_id, None)
+        if pending is None:
+            return
+        message = event.message
+        if message.code in (coap.NOT_ACCEPTABLE, coap.UNSUPPORTED_CONTENT_FORMAT):
+            another = next(pending.candidates, None)
+            if another is not None:
+                pending.tried = another
+                try:
+                    self._transmit(pending)
+                except CodecError as error:
+                    pending.done(Response(message.code, rtt_s=event.rtt_s, warning=str(error)))
+                return
+        observation = pending.observation
+        if observation is not None and event.observing:
+            observation.token = event.token
+            observation.number = option.first_uint(message.options, option.OBSERVE)
+            observation.number_at = self._loop.time()
+        else:
+            observation = None
+        pending.done(self._decode(pending, message, event.rtt_s, observation))
+
+    def _decode(
+        self,
+        pending: _Pending,
+        message: coap.Message,
+        rtt_s: float | None,
+        observation: Observation | None,
+    ) -> Response:
+        client, operation = pending.client, pending.operation
+        content_format = option.first_uint(message.options, option.CONTENT_FORMAT)
+        if not 0x40 <= message.code < 0x60:
+            text = message.payload.decode(errors="replace")[:200]
+            return Response(message.code, content_format=content_format, rtt_s=rtt_s, warning=text)
+        reports: Sequence[Report] = ()
+        links: tuple[Link, ...] | None = None
+        location: str | None = None
+        warning = ""
+        match operation:
+            case Read(path=path) | Observe(path=path):
+                reports, warning = self._reports(client, content_format, message.payload, path)
+            case Discover():
+                try:
+                    links = tuple(parse_links(message.payload))
+                except LinkFormatError as error:
+                    warning = f"the device's list cannot be read: {error}"
+            case Create():
+                segments = [v.decode(errors="replace") for n, v in message.options if n == option.LOCATION_PATH]
+                location = "/" + "/".join(segments) if segments else None
+            case _:
+                pass
+        if isinstance(operation, Write | Create) and pending.tried is not None:
+            client.learned_format = pending.tried
+        return Response(
+            message.code, tuple(reports), links, location, content_format, rtt_s, "", warning, observation
+        )
+
+    def _reports(
+        self, client: Client, content_format: int | None, payload: bytes, path: Path
+    ) -> tuple[Sequence[Report], str]:
+        """Decode what a device sent for ``path``; what cannot be decoded is kept as bytes with a sentence."""
+        if not payload and content_format is None:
+            return (), ""  # an object without instances may answer with nothing at all
+        try:
+            reports = decode(content_format, payload, path, client.model, client.root, now=self._wall())
+        except CodecError as error:
+            shown = "no content format" if content_format is None else f"content format {content_format}"
+            return (Report(path, payload, None, False),), f"{path} with {shown} cannot be decoded: {error}"
+        if content_format is not None and formats.is_structured(content_format):
+            client.learned_format = formats.canonical(content_format)
+        return reports, ""
+
+    def _on_notification(self, event: NotificationReceived, now: float) -> None:
+        assert self._uplink is not None
+        observation: Observation = event.key
+        client = observation.client
+        source = Source(event.peer, self._bearer.name, None)
+        if event.peer != client.peer and client.identity is None:
+            # Over NoSec anybody can send from anywhere. Silence, not RST: a RST would end the real observation.
+            self._endpoint.refuse_notification(event, now, reset=False)
+            self._uplink.strange_notification(observation, source)
+            return
+        message = event.message
+        number = event.observe
+        if 0x40 <= message.code < 0x60 and number is not None:
+            if observation.number is not None and not is_fresh(
+                number, observation.number, now - observation.number_at
+            ):
+                self._endpoint.accept_notification(event, now)  # seen or overtaken: a receipt, nothing to keep
+                return
+            observation.number = number
+            observation.number_at = now
+            reports, warning = self._reports(
+                client, option.first_uint(message.options, option.CONTENT_FORMAT), message.payload, observation.path
+            )
+            self._uplink.notify(Notification(observation, source, reports, 0, warning, event))
+            return
+        # An error, or an answer without Observe, ends the observation (RFC 7641 §3.2, §4.2).
+        self._endpoint.end_observation(observation.token)
+        text = message.payload.decode(errors="replace")[:200] if message.code >= 0x80 else ""
+        self._uplink.notify(Notification(observation, source, (), message.code, text, event))
+
+    def accept(self, notification: Notification) -> None:
+        """It is on disk: acknowledge it."""
+        self._endpoint.accept_notification(notification.event, self._loop.time())
+        self._schedule_pump()
+
+    def refuse(self, notification: Notification, *, reset: bool) -> None:
+        """It was not taken: RST ends the observation at the device, silence makes it try again."""
+        self._endpoint.refuse_notification(notification.event, self._loop.time(), reset=reset)
+        self._schedule_pump()
+
+    # The pump
+
+    def _schedule_pump(self) -> None:
+        """Transmit once per turn of the loop, however many answers a commit released."""
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            self._loop.call_soon(self._scheduled_pump)
+
+    def _scheduled_pump(self) -> None:
+        self._pump_scheduled = False
+        self._pump()
+
+    def _pump(self) -> None:
+        transmit = self._bearer.transmit
+        for data, peer in self._endpoint.take_datagrams():
+            transmit(data, peer)
+        due = self._endpoint.next_timer()
+        if due is not None and due < self._timer_due:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_due = due
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_due = float("inf")
+        now = self._loop.time()
+        for event in self._endpoint.handle_timer(now):
+            self._dispatch(event, now)
+        self._pump()
+
+
+def _segments(root: str, path: Path) -> list[str]:
+    """Uri-Path segments of a path below the device's root."""
+    return [part for part in f"{root}{path}".split("/") if part]
