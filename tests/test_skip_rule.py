@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,28 +12,43 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-SKIPPING = {
-    "by mark": "import pytest\n@pytest.mark.skip(reason='too lazy')\ndef test_x(): ...\n",
-    "by condition": "import pytest\n@pytest.mark.skipif(True, reason='too lazy')\ndef test_x(): ...\n",
-    "by call": "import pytest\ndef test_x():\n    pytest.skip('too lazy')\n",
-    "in a fixture": (
-        "import pytest\n@pytest.fixture\ndef f():\n    pytest.skip('too lazy')\ndef test_x(f): ...\n"
-    ),
-    "by unittest": (
-        "import unittest\nclass T(unittest.TestCase):\n"
-        "    @unittest.skip('too lazy')\n    def test_x(self): ...\n"
-    ),
-    "expected to fail": "import pytest\n@pytest.mark.xfail(reason='too lazy')\ndef test_x():\n    assert False\n",
-    "whole module": "import pytest\npytest.skip('too lazy', allow_module_level=True)\n",
-    "missing package": "import pytest\npytest.importorskip('no_such_package', reason='too lazy')\n",
-}
+SKIPPING = """
+import unittest
+import pytest
+
+@pytest.fixture
+def absent():
+    pytest.skip("too lazy")
+
+@pytest.mark.skip(reason="too lazy")
+def test_by_mark(): ...
+
+@pytest.mark.skipif(True, reason="too lazy")
+def test_by_condition(): ...
+
+def test_by_call():
+    pytest.skip("too lazy")
+
+def test_by_fixture(absent): ...
+
+@pytest.mark.xfail(reason="too lazy")
+def test_expected_to_fail():
+    assert False
+
+class TestCase(unittest.TestCase):
+    @unittest.skip("too lazy")
+    def test_by_unittest(self): ...
+"""
+WHOLE_MODULE = "import pytest\npytest.skip('too lazy', allow_module_level=True)\n"
+MISSING_PACKAGE = "import pytest\npytest.importorskip('no_such_package', reason='too lazy')\n"
 
 
-def run(folder: Path, text: str, *, ci: bool, allowed: str = "") -> subprocess.CompletedProcess[str]:
+def run(folder: Path, text: str, *, ci: bool, allowed: str = "") -> tuple[int, str]:
+    """Exit code and output of pytest over one module, with the rule of this folder."""
     shutil.copy(TESTS / "conftest.py", folder)
     (folder / "allowed-skips.txt").write_text(allowed, encoding="utf-8")
     (folder / "test_it.py").write_text(text, encoding="utf-8")
-    return subprocess.run(
+    told = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder), str(folder)],
         capture_output=True,
         text=True,
@@ -41,33 +57,42 @@ def run(folder: Path, text: str, *, ci: bool, allowed: str = "") -> subprocess.C
         cwd=folder,
         env={**os.environ, "CI": "true" if ci else ""},
     )
+    return told.returncode, told.stdout + told.stderr
 
 
-@pytest.mark.parametrize("kind", SKIPPING)
-def test_in_ci_a_skip_fails_and_names_its_reason(tmp_path: Path, kind: str) -> None:
-    told = run(tmp_path, SKIPPING[kind], ci=True)
-    assert told.returncode not in (0, 5), told.stdout
-    assert "too lazy" in told.stdout and "allowed-skips.txt" in told.stdout
+def test_in_ci_every_skip_fails_and_names_its_reason(tmp_path: Path) -> None:
+    code, told = run(tmp_path, SKIPPING, ci=True)
+    assert code == 1
+    assert set(re.findall(r"^(?:FAILED|ERROR) \S*::(\w+) ", told, re.MULTILINE)) == set(
+        re.findall(r"def (test_\w+)", SKIPPING)
+    )
+    assert told.count("Its own reason: too lazy") >= 6 and "tests/allowed-skips.txt" in told
 
 
-@pytest.mark.parametrize("kind", ["by mark", "expected to fail"])
-def test_elsewhere_a_skip_is_a_skip(tmp_path: Path, kind: str) -> None:
-    assert run(tmp_path, SKIPPING[kind], ci=False).returncode == 0
+@pytest.mark.parametrize("text", [WHOLE_MODULE, MISSING_PACKAGE])
+def test_in_ci_a_skipped_module_is_an_error(tmp_path: Path, text: str) -> None:
+    code, told = run(tmp_path, text, ci=True)
+    assert code == 2 and "test_it.py was skipped" in told
 
 
-@pytest.mark.parametrize(
-    ("allowed", "passes"),
-    [
-        ("# a comment\n\ntest_it.py::test_x | needs a modem\n", True),
-        ("test_it.py | needs a modem\n", True),
-        ("test_other.py | needs a modem\n", False),
-        ("test_it.py::test_x\n", False),
-        ("test_it.py::test_x | \n", False),
-    ],
-)
-def test_an_exception_names_the_test_and_a_reason(tmp_path: Path, allowed: str, passes: bool) -> None:
-    assert (run(tmp_path, SKIPPING["by call"], ci=True, allowed=allowed).returncode == 0) is passes
+def test_elsewhere_a_skip_is_a_skip(tmp_path: Path) -> None:
+    code, told = run(tmp_path, SKIPPING, ci=False)
+    assert code == 0 and "5 skipped, 1 xfailed" in told
+
+
+def test_an_exception_counts_for_the_test_it_names(tmp_path: Path) -> None:
+    code, told = run(
+        tmp_path, SKIPPING, ci=True, allowed="# why\n\ntest_it.py::test_by_call | needs a modem\n"
+    )
+    assert code == 1 and "2 failed, 1 skipped, 3 errors" in told  # an error is a skip before the test began
+
+
+@pytest.mark.parametrize("line", ["test_it.py::test_by_call", "test_it.py::test_by_call | "])
+def test_an_exception_without_a_reason_stops_the_run(tmp_path: Path, line: str) -> None:
+    code, told = run(tmp_path, SKIPPING, ci=True, allowed=line)
+    assert code == 4 and "allowed-skips.txt:1" in told
 
 
 def test_what_passes_passes_in_ci(tmp_path: Path) -> None:
-    assert run(tmp_path, "def test_x(): ...\n", ci=True).returncode == 0
+    code, told = run(tmp_path, "def test_x(): ...\n", ci=True)
+    assert code == 0 and "1 passed" in told
