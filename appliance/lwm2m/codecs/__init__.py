@@ -1,0 +1,163 @@
+"""Payloads to reports and back (LwM2M C §7.4).
+
+A decoder is total: any bytes give reports or a ``CodecError``, in time and memory linear in the
+payload. What keeps to its format but not to the model is kept raw, with ``modelled=False``.
+
+======  ================  ==========================================================
+number  module            carries
+======  ================  ==========================================================
+0       ``text``          one value, as people write it
+40      ``text``          one CoreLnk value (link format answers for a resource)
+42      ``opaque``        the bytes of one value
+60      ``cbor``          one value
+110     ``senml_json``    any reports, with times
+112     ``senml_cbor``    any reports, with times
+320/322 as 110/112        reports in the ETCH forms, read only
+11542   ``tlv``           reports of one object, instance or resource
+11543   ``oma_json``      reports of LwM2M 1.0, with times
+11544   ``lwm2m_cbor``    reports of LwM2M 1.2
+======  ================  ==========================================================
+
+The numbers 1541 to 1544 of early devices mean text, TLV, JSON and opaque.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from appliance.lwm2m.codecs import cbor, lwm2m_cbor, oma_json, opaque, senml_cbor, senml_json, text, tlv
+from appliance.lwm2m.codecs.errors import CodecError
+from appliance.lwm2m.values import ResourceType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from appliance.lwm2m.definitions import Model
+    from appliance.lwm2m.path import Path
+    from appliance.lwm2m.values import Report
+
+__all__ = ["CodecError", "decode", "encode"]
+
+
+_ONE_VALUE: dict[int, Callable[[bytes, Path, Model], list[Report]]] = {
+    0: text.decode, 1541: text.decode, 40: text.decode,
+    42: opaque.decode, 1544: opaque.decode, 60: cbor.decode,
+}  # fmt: skip
+_UNNAMED: dict[int, Callable[[bytes, Path, Model], list[Report]]] = {
+    11542: tlv.decode, 1542: tlv.decode, 11544: lwm2m_cbor.decode,
+}  # fmt: skip
+_NAMED: dict[int, Callable[[bytes, Path, Model, str, float | None], list[Report]]] = {
+    110: senml_json.decode, 320: senml_json.decode, 112: senml_cbor.decode, 322: senml_cbor.decode,
+    11543: oma_json.decode, 1543: oma_json.decode,
+}  # fmt: skip
+_ENCODE_UNNAMED: dict[int, Callable[[Path, Sequence[Report], Model], bytes]] = {
+    0: text.encode, 42: opaque.encode, 60: cbor.encode, 11542: tlv.encode, 11544: lwm2m_cbor.encode,
+    1541: text.encode, 1542: tlv.encode, 1544: opaque.encode,
+}  # fmt: skip
+_ENCODE_NAMED: dict[int, Callable[[Path, Sequence[Report], Model, str], bytes]] = {
+    110: senml_json.encode, 112: senml_cbor.encode, 11543: oma_json.encode, 1543: oma_json.encode,
+}  # fmt: skip
+
+
+def decode(
+    content_format: int | None,
+    payload: bytes,
+    base: Path,
+    model: Model,
+    root: str = "",
+    now: float | None = None,
+) -> list[Report]:
+    """The reports of an answer or notification about ``base``; raises ``CodecError``.
+
+    ``root`` is the alternate path of the device, ``""`` for none: names with and without it are
+    understood. ``now`` (epoch seconds) resolves relative times; without it ``Report.at`` of a
+    relative time is the offset in seconds itself, always below 2**28 and usually negative.
+    ``content_format`` None: the format is guessed from the payload and the model.
+    """
+    if content_format is None:
+        return _guess(payload, base, model, root, now)
+    if not payload and base.level < 3:
+        return []  # an object without instances, whatever the format
+    one_value = _ONE_VALUE.get(content_format)
+    if one_value is not None:
+        if base.level < 3:
+            raise CodecError(f"Content format {content_format} carries one value, and {base} is no resource.")
+        return one_value(payload, base, model)
+    named = _NAMED.get(content_format)
+    if named is not None:
+        return named(payload, base, model, root, now)
+    unnamed = _UNNAMED.get(content_format)
+    if unnamed is not None:
+        return unnamed(payload, base, model)
+    raise CodecError(f"Content format {content_format} is none that LwM2M uses for values.")
+
+
+def encode(content_format: int, base: Path, reports: Sequence[Report], model: Model, root: str = "") -> bytes:
+    """The payload of a Write or Create on ``base`` with ``reports`` in it; raises ``CodecError``.
+
+    ``root``, the alternate path, goes in front of the names of the formats that have names.
+    """
+    named = _ENCODE_NAMED.get(content_format)
+    if named is not None:
+        return named(base, reports, model, root)
+    unnamed = _ENCODE_UNNAMED.get(content_format)
+    if unnamed is not None:
+        return unnamed(base, reports, model)
+    raise CodecError(f"Content format {content_format} is none that values can be written in.")
+
+
+def _guess(payload: bytes, base: Path, model: Model, root: str, now: float | None) -> list[Report]:
+    """An answer without a content format: the first reading that leaves nothing over.
+
+    Formats with structure are tried first, since a text hardly looks like one that is about
+    exactly ``base``; then one value as the model asks for it; then plain text, then raw bytes.
+    """
+    level = base.level
+    if not payload:
+        definition = model.resource(base) if level >= 3 else None
+        if definition is None or definition.type not in (
+            ResourceType.STRING,
+            ResourceType.CORELNK,
+            ResourceType.OPAQUE,
+        ):
+            return []
+    first = payload[:1]
+    candidates: tuple[int, ...] = (11542,)
+    if first == b"[":
+        candidates = (110,)
+    elif first == b"{":
+        candidates = (11543,)
+    elif first and (0x80 <= first[0] <= 0x9F or first[0] == 0xD9):
+        candidates = (112, 11542)
+    elif first and 0xA0 <= first[0] <= 0xBF:
+        candidates = (11542, 11544)
+    elif level >= 3 and first and 0x20 <= first[0] < 0x80:
+        candidates = ()  # "Ab1" would be a bare resource instance element
+    if payload:
+        for content_format in candidates:
+            try:
+                reports = decode(content_format, payload, base, model, root, now)
+            except CodecError:
+                continue
+            if reports or level < 3 or payload[0] >> 6 == tlv.MULTIPLE_RESOURCE:
+                return reports
+    if level < 3:
+        raise CodecError(f"The payload for {base} has no content format and looks like none.")
+    return _guess_one(payload, base, model)
+
+
+def _guess_one(payload: bytes, base: Path, model: Model) -> list[Report]:
+    definition = model.resource(base)
+    if definition is not None and definition.type is ResourceType.OPAQUE:
+        return opaque.decode(payload, base, model)
+    as_text = text.decode(payload, base, model)
+    if as_text[0].modelled:
+        return as_text
+    if definition is not None:
+        try:
+            as_cbor = cbor.decode(payload, base, model)
+        except CodecError:
+            return as_text
+        if as_cbor[0].modelled:
+            return as_cbor
+    return as_text
