@@ -1,0 +1,1 @@
+"""Broker: the hall of the house. Entities, the one journal of accepted changes, cursors on it."""
