@@ -1,7 +1,7 @@
 # Sourced by run, test and install: Debian packages, a Python that is new enough, a virtual environment.
 # shellcheck shell=bash
 
-say() { printf '%s\n' "$*" >&2; }
+say() { printf '%s\n' "$@" >&2; }  # a line for each argument
 fail() { say "$@"; exit 1; }
 
 # as_root COMMAND...: runs it as root, by sudo if need be; returns 127 when there is no way to.
