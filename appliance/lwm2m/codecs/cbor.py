@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
-from struct import Struct, error as struct_error
+from struct import Struct
+from struct import error as struct_error
 from typing import TYPE_CHECKING
 
 from appliance.lwm2m.codecs.errors import CodecError

@@ -15,7 +15,15 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from appliance.lwm2m.codecs.errors import CodecError
-from appliance.lwm2m.values import ObjectLink, Report, ResourceType, Value
+from appliance.lwm2m.values import (
+    INTEGER_MAX,
+    INTEGER_MIN,
+    UNSIGNED_MAX,
+    ObjectLink,
+    Report,
+    ResourceType,
+    Value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,8 +31,6 @@ if TYPE_CHECKING:
     from appliance.lwm2m.definitions import Model
     from appliance.lwm2m.path import Path
 
-INTEGER_MIN, INTEGER_MAX = -(1 << 63), (1 << 63) - 1  # C Appendix C: Integer, 8 bytes signed
-UNSIGNED_MAX = (1 << 64) - 1
 _EXACT = 1 << 53  # whole floats up to here are exact integers
 
 _SINGLE = Struct(">f")

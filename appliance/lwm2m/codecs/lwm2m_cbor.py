@@ -31,7 +31,9 @@ def decode(payload: bytes, base: Path, model: Model) -> list[Report]:
     return reports
 
 
-def _walk(level: dict[object, object], above: tuple[int, ...], base: Path, model: Model, out: list[Report]) -> None:
+def _walk(
+    level: dict[object, object], above: tuple[int, ...], base: Path, model: Model, out: list[Report]
+) -> None:
     for key, item in level.items():
         ids = above + (key if isinstance(key, tuple) else (key,))
         if len(ids) > 4 or not all(type(part) is int and 0 <= part <= 65535 for part in ids):

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from appliance.lwm2m.path import Path
 
 
-def decode(payload: bytes, base: Path, model: Model, root: str = "", now: float | None = None) -> list[Report]:
+def decode(
+    payload: bytes, base: Path, model: Model, root: str = "", now: float | None = None
+) -> list[Report]:
     """The reports of the entries; raises ``CodecError``."""
     document = loads(payload)
     if not isinstance(document, dict):
@@ -63,7 +65,7 @@ def _seconds(item: object) -> int | float:
     if item is None:
         return 0
     if (type(item) is int and abs(item) < 1 << 64) or (type(item) is float and math.isfinite(item)):
-        return item  # type: ignore[no-any-return]
+        return item
     raise CodecError("A time in the JSON payload is not a number.")
 
 
@@ -83,7 +85,7 @@ def _value(entry: dict[str, Any]) -> Value:
                 found.append(item)
             case "ov", str() if (link := object_link(item)) is not None:
                 found.append(link)
-            case ("v" | "bv" | "sv" | "ov"), _:
+            case (("v" | "bv" | "sv" | "ov"), _):
                 raise CodecError(f"A value ({label}) in the JSON payload has the wrong type.")
     if len(found) != 1:
         raise CodecError("An entry of the JSON payload has not exactly one value.")

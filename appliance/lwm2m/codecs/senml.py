@@ -198,10 +198,8 @@ def resolve(
             value = base_value  # §4.5.4: the missing value counts as zero
         elif number and base_value is not None:
             value = _sum(base_value, value)
-        if time is None and base_time is None:
-            at = None
-        else:
-            at = moment(base_time or 0, time or 0, now)
+        untimed = time is None and base_time is None
+        at = None if untimed else moment(base_time or 0, time or 0, now)
         if len(base_name) + len(name) > MAX_NAME:
             raise CodecError("A record has a name that is too long for a path.")
         reports.append(report_of(_locate(base_name, name, base, root), value, at, model))
@@ -210,7 +208,7 @@ def resolve(
 
 def _number(item: object, what: str) -> int | float:
     if (type(item) is int and abs(item) < 1 << 64) or (type(item) is float and math.isfinite(item)):
-        return item  # type: ignore[no-any-return]
+        return item
     raise CodecError(f"A SenML {what} is not a number.")
 
 

@@ -26,7 +26,9 @@ _LABELS: dict[object, int] = senml.LABELS | {
 _SPELLINGS: tuple[object, ...] = (-2, -3, -5, -1, 0, 6, 2, 3, 4, 8, "vlo")
 
 
-def decode(payload: bytes, base: Path, model: Model, root: str = "", now: float | None = None) -> list[Report]:
+def decode(
+    payload: bytes, base: Path, model: Model, root: str = "", now: float | None = None
+) -> list[Report]:
     """The reports of a pack about ``base``; raises ``CodecError``."""
     return senml.resolve(cbor.loads(payload), _LABELS, base, model, root, now, _data)
 

@@ -60,7 +60,9 @@ def dumps(value: object) -> bytes:
         raise CodecError("A number is not finite: JSON cannot carry it.") from None
 
 
-def decode(payload: bytes, base: Path, model: Model, root: str = "", now: float | None = None) -> list[Report]:
+def decode(
+    payload: bytes, base: Path, model: Model, root: str = "", now: float | None = None
+) -> list[Report]:
     """The reports of a pack about ``base``; raises ``CodecError``."""
     return senml.resolve(loads(payload), senml.LABELS, base, model, root, now, _data)
 

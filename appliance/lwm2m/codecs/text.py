@@ -14,16 +14,21 @@ from typing import TYPE_CHECKING
 from appliance.lwm2m.codecs.errors import CodecError
 from appliance.lwm2m.codecs.fitting import (
     FIT,
-    INTEGER_MAX,
-    INTEGER_MIN,
-    UNSIGNED_MAX,
     base64_bytes,
     carried,
     object_link,
     one_report,
     utf8,
 )
-from appliance.lwm2m.values import ObjectLink, Report, ResourceType, Value
+from appliance.lwm2m.values import (
+    INTEGER_MAX,
+    INTEGER_MIN,
+    UNSIGNED_MAX,
+    ObjectLink,
+    Report,
+    ResourceType,
+    Value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,7 +38,9 @@ if TYPE_CHECKING:
 
 # Lengths are bounded: Python converts long digit strings in quadratic time.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,40}").fullmatch
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?").fullmatch
+_DECIMAL = re.compile(
+    r"[+-]?(?:[0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(?:[eE][+-]?[0-9]{1,4})?"
+).fullmatch
 _PADDING = " \t\r\n\0"  # what C programs leave around a number
 
 

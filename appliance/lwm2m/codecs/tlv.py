@@ -49,10 +49,7 @@ def elements(data: bytes, pos: int, end: int) -> list[Element]:
         start = pos + 2 + (head >> 5 & 1) + (width := head >> 3 & 3)
         if start > end:
             raise CodecError("A TLV header is truncated.")
-        if head & 0x20:
-            identifier = data[pos + 1] << 8 | data[pos + 2]
-        else:
-            identifier = data[pos + 1]
+        identifier = data[pos + 1] << 8 | data[pos + 2] if head & 0x20 else data[pos + 1]
         if width == 0:
             length = head & 7
         elif width == 1:
@@ -102,7 +99,14 @@ def decode(payload: bytes, base: Path, model: Model) -> list[Report]:
 
 
 def _resource(
-    data: bytes, kind: int, identifier: int, start: int, end: int, at: Path, model: Model, reports: list[Report]
+    data: bytes,
+    kind: int,
+    identifier: int,
+    start: int,
+    end: int,
+    at: Path,
+    model: Model,
+    reports: list[Report],
 ) -> None:
     """One resource element; ``at`` is its instance, or the resource (instance) that was asked for."""
     path = at

@@ -28,10 +28,23 @@ DEVICE = bytes.fromhex(
     + "C110" + b"U".hex()
 )  # fmt: skip
 DEVICE_VALUES = {
-    "/3/0/0": "Open Mobile Alliance", "/3/0/1": "Lightweight M2M Client", "/3/0/2": "345000123", "/3/0/3": "1.0",
-    "/3/0/6/0": 1, "/3/0/6/1": 5, "/3/0/7/0": 3800, "/3/0/7/1": 5000, "/3/0/8/0": 125, "/3/0/8/1": 900,
-    "/3/0/9": 100, "/3/0/10": 15, "/3/0/11/0": 0, "/3/0/13": 1367491215, "/3/0/14": "+02:00", "/3/0/16": "U",
-}  # fmt: skip
+    "/3/0/0": "Open Mobile Alliance",
+    "/3/0/1": "Lightweight M2M Client",
+    "/3/0/2": "345000123",
+    "/3/0/3": "1.0",
+    "/3/0/6/0": 1,
+    "/3/0/6/1": 5,
+    "/3/0/7/0": 3800,
+    "/3/0/7/1": 5000,
+    "/3/0/8/0": 125,
+    "/3/0/8/1": 900,
+    "/3/0/9": 100,
+    "/3/0/10": 15,
+    "/3/0/11/0": 0,
+    "/3/0/13": 1367491215,
+    "/3/0/14": "+02:00",
+    "/3/0/16": "U",
+}
 
 
 def values(reports: list[Report]) -> dict[str, object]:
@@ -57,7 +70,7 @@ def test_instances_with_long_ids_and_lengths(model) -> None:
     double = element(3, 300, struct.pack(">d", 1.1))
     assert double[:4].hex() == "e8012c08"
     payload = element(0, 0, element(3, 0, b"A")) + element(0, 3, b"") + element(0, 256, double)
-    assert payload.hex().startswith("0300c10041" "0003" "2801000c")
+    assert payload.hex().startswith("0300c1004100032801000c")
     assert values(decode(11542, payload, Path(32800), model)) == {"/32800/0/0": "A", "/32800/256/300": 1.1}
 
 
@@ -89,7 +102,9 @@ INTEGERS = [
 
 
 @pytest.mark.parametrize(("resource", "text", "value"), INTEGERS)
-def test_trap_28_integers_of_1_2_4_8_bytes_signed_and_unsigned(model, resource: int, text: str, value: int) -> None:
+def test_trap_28_integers_of_1_2_4_8_bytes_signed_and_unsigned(
+    model, resource: int, text: str, value: int
+) -> None:
     path = Path(32800, 0, resource)
     payload = element(3, resource, bytes.fromhex(text))
     assert decode(11542, payload, path, model) == [Report(path, value, None, True)]
@@ -134,7 +149,9 @@ def test_other_types(model) -> None:
 
 
 def test_unknown_object_and_resource_are_kept_raw(model) -> None:
-    assert decode(11542, element(3, 77, b"abc"), Path(3, 0), model) == [Report(Path(3, 0, 77), b"abc", None, False)]
+    assert decode(11542, element(3, 77, b"abc"), Path(3, 0), model) == [
+        Report(Path(3, 0, 77), b"abc", None, False)
+    ]
     payload = element(0, 4, element(2, 1, element(1, 9, b"\1\2")))
     assert decode(11542, payload, Path(4242), model) == [Report(Path(4242, 4, 1, 9), b"\1\2", None, False)]
 
@@ -143,18 +160,28 @@ def test_unknown_object_and_resource_are_kept_raw(model) -> None:
     ("base", "text"),
     [
         ("/", "c10041"),  # TLV cannot name objects
-        ("/32800/0", "c1"), ("/32800/0", "c2"), ("/32800/0", "c20041"), ("/32800/0", "c80041"), ("/32800/0", "e100"),
-        ("/32800/0", "d000ff"), ("/32800/0", "d8000000"), ("/32800/0", "c1004100"),
+        ("/32800/0", "c1"),
+        ("/32800/0", "c2"),
+        ("/32800/0", "c20041"),
+        ("/32800/0", "c80041"),
+        ("/32800/0", "e100"),
+        ("/32800/0", "d000ff"),
+        ("/32800/0", "d8000000"),
+        ("/32800/0", "c1004100"),
         ("/32800/0", "0103c10041"),  # another length inside than the wrapper has
         ("/32800/0", "0301c10041"),  # another instance
         ("/32800/0", "410001"),  # a resource instance without its resource
         ("/32800", "c10041"),  # a resource of an object with instances, of which?
-        ("/32800", "0300" "410001"), ("/32800", "0502" "0300c10041"),
-        ("/32800/0", "830a" "c10041"), ("/32800/0", "820a" "4100"),
-        ("/32800/0/0", "c10141"), ("/32800/0/10", "830b" "410041"),
-        ("/32800/0/10/1", "410041"), ("/32800/0/10/1", "830a" "410041"),
+        ("/32800", "0300410001"),
+        ("/32800", "05020300c10041"),
+        ("/32800/0", "830ac10041"),
+        ("/32800/0", "820a4100"),
+        ("/32800/0/0", "c10141"),
+        ("/32800/0/10", "830b410041"),
+        ("/32800/0/10/1", "410041"),
+        ("/32800/0/10/1", "830a410041"),
     ],
-)  # fmt: skip
+)
 def test_broken_or_misplaced_elements_are_one_error(model, base: str, text: str) -> None:
     with pytest.raises(CodecError):
         decode(11542, bytes.fromhex(text), Path.parse(base), model)
@@ -168,7 +195,7 @@ def test_elements_fill_their_range_exactly() -> None:
 
 def test_writing_an_object_wraps_its_instances(model) -> None:
     reports = [Report(Path(32800, 1, 0), "A", None, True), Report(Path(32800, 2, 4), True, None, True)]
-    assert encode(11542, Path(32800), reports, model).hex() == "0301c10041" "0302c10401"
+    assert encode(11542, Path(32800), reports, model).hex() == "0301c100410302c10401"
 
 
 def test_create_without_an_instance_id_is_not_wrapped(model) -> None:
@@ -192,8 +219,13 @@ def test_what_cannot_be_written_is_one_error(model) -> None:
     half = Report(Path(32800, 0, 6), 1.5, None, True)
     mixed = [Report(Path(32800, 0, 11), 1, None, True), Report(Path(32800, 0, 11, 0), 1, None, True)]
     for base, reports in (
-        (Path(), [one]), (Path(32800, 1), [one]), (Path(32800, 0), [one, one]), (Path(32800, 0), [half]),
-        (Path(32800, 0), mixed), (Path(32800, 0), mixed[::-1]), (Path(32800, 0), [Report(Path(32800, 0), 1, None, False)]),
-    ):  # fmt: skip
+        (Path(), [one]),
+        (Path(32800, 1), [one]),
+        (Path(32800, 0), [one, one]),
+        (Path(32800, 0), [half]),
+        (Path(32800, 0), mixed),
+        (Path(32800, 0), mixed[::-1]),
+        (Path(32800, 0), [Report(Path(32800, 0), 1, None, False)]),
+    ):
         with pytest.raises(CodecError):
             encode(11542, base, reports, model)
