@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
 
-from appliance.broker.broker import Broker, EntityUpdate
-from appliance.broker.journal import JournalRow
+from appliance.broker.broker import Broker
+from appliance.broker.entities import EntityUpdate, JournalRow
 from appliance.devices.registry import Registration
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import Report, ResourceType, ValueFormatError, to_json
@@ -30,6 +30,7 @@ _RAW = {"source": "notify", "raw": True}
 _RAW_READ = {"source": "read", "raw": True}
 
 Done = Callable[[], None] | None
+Failed = Callable[[Exception], None] | None
 
 
 @lru_cache(maxsize=8192)
@@ -64,7 +65,7 @@ class Translation:
 
     # Up
 
-    def registered(self, registration: Registration, done: Done = None, failed: Done = None) -> None:
+    def registered(self, registration: Registration, done: Done = None, failed: Failed = None) -> None:
         """A Register was taken."""
         body = {
             "version": registration.client.version,
@@ -74,12 +75,12 @@ class Translation:
         }
         self._accept(registration, "registered", body, done, failed)
 
-    def updated(self, registration: Registration, done: Done = None, failed: Done = None) -> None:
+    def updated(self, registration: Registration, done: Done = None, failed: Failed = None) -> None:
         """An Update was taken."""
         self._accept(registration, "updated", None, done, failed)
 
     def deregistered(
-        self, registration: Registration, words: str, done: Done = None, failed: Done = None
+        self, registration: Registration, words: str, done: Done = None, failed: Failed = None
     ) -> None:
         """The registration ended by the device's will, or by its next one."""
         self._accept(registration, "deregistered", {"words": words} if words else None, done, failed)
@@ -100,7 +101,7 @@ class Translation:
         )
 
     def observation_ended(
-        self, registration: Registration, path: Path, code: int, words: str, done: Done, failed: Done
+        self, registration: Registration, path: Path, code: int, words: str, done: Done, failed: Failed
     ) -> None:
         """The device ended an observation."""
         body = {"path": str(path), "code": code, "words": words}
@@ -112,19 +113,19 @@ class Translation:
 
     def removed(self, registration: Registration, done: Done = None) -> None:
         """The device is forgotten, its entity with it."""
-        self._accept(registration, "removed", None, done, None)
-        self._broker.delete(registration.endpoint_name)
+        if self._broker.delete(registration.endpoint_name, "removed", None, done) is None:
+            self._accept(registration, "removed", None, done, None)
 
     def forget_values(self, registration: Registration, below: Path) -> None:
         """An instance was deleted: its last values go."""
-        gone = {
-            attribute_name(path): None
+        gone = tuple(
+            attribute_name(path)
             for path in self._paths(registration.endpoint_name)
             if below.contains(path) or below == path
-        }
+        )
         if gone:
             self._broker.accept(
-                EntityUpdate(registration.endpoint_name, DEVICE, "value", gone, None, None), None, None
+                EntityUpdate(registration.endpoint_name, DEVICE, "value", None, None, None, gone), None, None
             )
 
     def reports(
@@ -134,7 +135,7 @@ class Translation:
         source: str,
         receipt: bytes | None,
         done: Done,
-        failed: Done,
+        failed: Failed,
         warning: str = "",
     ) -> None:
         """Values a device reported or answered, ``source`` "notify", "read" or "write"."""
@@ -175,7 +176,7 @@ class Translation:
         kind: str,
         body: dict[str, object] | None,
         done: Done,
-        failed: Done,
+        failed: Failed,
     ) -> None:
         self._broker.accept(
             EntityUpdate(registration.endpoint_name, DEVICE, kind, None, body, None), done, failed
@@ -221,16 +222,15 @@ class Translation:
             "endpoint_name": row.entity,
         }
         body = dict(row.body)
-        attributes = body.pop("attributes", None)
+        attributes = body.pop("attributes", {})
+        removed = body.pop("removed", ())
+        body.pop("type", None)
         if row.kind == "value":
             event["values"] = [
                 self._value(registration, attribute_path(name), *attribute)
-                for name, attribute in (attributes or {}).items()
-                if attribute is not None
+                for name, attribute in attributes.items()
             ]
-            event["gone"] = [
-                str(attribute_path(name)) for name, attribute in (attributes or {}).items() if attribute is None
-            ]
+            event["gone"] = [str(attribute_path(name)) for name in removed]
         event.update(body)
         return event
 

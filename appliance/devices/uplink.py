@@ -87,8 +87,8 @@ class DeviceUplink:
                 partial(reply.created, registration.id, partial(self._observations.reconcile, registration)),
                 partial(self._unstored, reply),
             )
-        except StorageFull:
-            self._unstored(reply)
+        except StorageFull as error:
+            self._unstored(reply, error)
 
     def update(self, location: str, operation: Update, source: Source, reply: Reply) -> None:
         """OMA Core §6.2.2: refreshes the lifetime; parameters are partial, an object list replaces the list."""
@@ -110,8 +110,8 @@ class DeviceUplink:
                 partial(reply.changed, partial(self._observations.reconcile, registration)),
                 partial(self._unstored, reply),
             )
-        except StorageFull:
-            self._unstored(reply)
+        except StorageFull as error:
+            self._unstored(reply, error)
 
     def _apply(self, registration: Registration, operation: Update, source: Source) -> bool:
         """Take over what the Update carries; true when the stored registration must be written again."""
@@ -150,8 +150,8 @@ class DeviceUplink:
             return
         try:
             self._end(registration, "deregistered", reply.deleted, partial(self._unstored, reply))
-        except StorageFull:
-            self._unstored(reply)
+        except StorageFull as error:
+            self._unstored(reply, error)
 
     def expire(self) -> float | None:
         """End the registrations whose lifetime is over; returns when to call again, monotonic seconds."""
@@ -165,7 +165,7 @@ class DeviceUplink:
         registration: Registration,
         reason: str,
         done: Callable[[], None] | None,
-        failed: Callable[[], None] | None,
+        failed: Callable[[Exception], None] | None,
     ) -> None:
         self._close(registration)
         self._registry.end(registration, reason)
@@ -178,7 +178,8 @@ class DeviceUplink:
         self._server.forget(registration.client)
         self._observations.end_all(registration)
 
-    def _unstored(self, reply: Reply) -> None:
+    def _unstored(self, reply: Reply, error: Exception) -> None:
+        log.error("a registration message could not be stored: %s", error)
         reply.unavailable("not stored; try again later")
 
     # Reporting interface
@@ -203,11 +204,17 @@ class DeviceUplink:
                 "notify",
                 _receipt(notification),
                 partial(self._server.accept, notification),
-                partial(self._server.refuse, notification, reset=False),
+                partial(self._lost, notification),
                 notification.warning,
             )
-        except StorageFull:
-            self._server.refuse(notification, reset=False)
+        except StorageFull as error:
+            self._lost(notification, error)
+
+    def _lost(self, notification: Notification, error: Exception) -> None:
+        """Not on disk: no ACK, and what the device sends again counts as new."""
+        log.error("%s: a notification could not be stored: %s", notification.observation.client.endpoint_name, error)
+        notification.observation.number = None
+        self._server.refuse(notification, reset=False)
 
     def _ended(self, registration: Registration, notification: Notification) -> None:
         observation = notification.observation
@@ -220,7 +227,7 @@ class DeviceUplink:
             notification.ended,
             notification.warning or words,
             partial(self._server.accept, notification),
-            partial(self._server.refuse, notification, reset=False),
+            partial(self._lost, notification),
         )
 
     def strange_notification(self, observation: Observation, source: Source) -> None:

@@ -1,0 +1,340 @@
+"""The command line: `homard`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from appliance import __version__
+from appliance.config.loader import ConfigError
+from appliance.config.sections import Settings, describe, load, show
+
+DEFAULT_STATE = Path("/var/lib/homard")
+DEFAULT_CONFIG = Path("/etc/homard/homard.toml")
+
+log = logging.getLogger("appliance")
+
+EXIT_USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 well, 1 failed, 2 asked wrongly."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.run is None:
+        parser.print_help()
+        return EXIT_USAGE
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return EXIT_USAGE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="homard",
+        description="Homard Edge, a LwM2M gateway: register, see and manage small devices from one board.",
+        epilog="Start with: homard serve --state ./state   (then open the URL it prints)",
+    )
+    parser.add_argument("--version", action="version", version=f"homard {__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    serve = _command(commands, "serve", "run the gateway until it is stopped", _serve)
+    _add_state(serve)
+    _add_settings(serve)
+
+    simulate = _command(
+        commands, "simulate", "run simulated devices against a gateway, to try it without hardware", _simulate
+    )
+    if len(sys.argv) > 1 and "simulate" in sys.argv[1:3]:
+        # aiocoap takes a quarter of a second to import, and only this command needs it.
+        from appliance.simulator import add_arguments
+
+        add_arguments(simulate)
+    else:
+        simulate.add_argument("arguments", nargs="*", help=argparse.SUPPRESS)
+
+    check = _command(commands, "check", "check configuration and stored data, change nothing", _check)
+    _add_state(check)
+    _add_settings(check)
+    check.add_argument("--show", action="store_true", help="print the settings in force (secrets masked)")
+    check.add_argument(
+        "--describe", action="store_true", help="print a configuration file with every setting explained"
+    )
+
+    backup = _command(commands, "backup", "write all data into one file; the gateway may be running", _backup)
+    _add_state(backup)
+    backup.add_argument("file", type=Path, help="the file to write, for example homard-backup.tar.gz")
+
+    restore = _command(commands, "restore", "bring back a backup; the gateway must be stopped", _restore)
+    _add_state(restore)
+    restore.add_argument("file", type=Path, help="a file that `homard backup` wrote")
+    restore.add_argument(
+        "--replace", action="store_true", help="replace what the state folder holds now (it is kept aside)"
+    )
+
+    account = commands.add_parser("account", help="people who may log in", description="People who may log in.")
+    verbs = account.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    password = _command(verbs, "set-password", "set a password; makes the account if there is none", _set_password)
+    _add_state(password)
+    password.add_argument("name", metavar="NAME", help="the account, for example admin")
+    password.add_argument(
+        "--stdin", action="store_true", help="read the password from the first line of standard input"
+    )
+    accounts = _command(verbs, "list", "list the accounts", _list_accounts)
+    _add_state(accounts)
+
+    token = commands.add_parser(
+        "token", help="tokens for programs that use the API", description="Tokens for programs that use the API."
+    )
+    verbs = token.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    create = _command(verbs, "create", "make a token and print it, this once", _create_token)
+    _add_state(create)
+    create.add_argument("name", metavar="NAME", nargs="?", default="cli", help="what it is for (default: cli)")
+    create.add_argument(
+        "--scopes",
+        default="read,operate",
+        help="what it may do, comma-separated: read, operate, admin (default: read,operate)",
+    )
+    create.add_argument(
+        "--days", type=float, default=0, help="days until it expires (default: 0, never)"
+    )
+    tokens = _command(verbs, "list", "list the tokens, without their secrets", _list_tokens)
+    _add_state(tokens)
+    revoke = _command(verbs, "revoke", "end a token", _revoke_token)
+    _add_state(revoke)
+    revoke.add_argument("id", metavar="ID", help="as `homard token list` shows it")
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    sentence: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=sentence, description=sentence[0].upper() + sentence[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_state(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state",
+        type=Path,
+        default=DEFAULT_STATE,
+        metavar="DIR",
+        help=f"the folder with all data (default: {DEFAULT_STATE})",
+    )
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"the configuration file (default: {DEFAULT_CONFIG} if it exists)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.NAME=VALUE",
+        help="override one setting, for example --set coap.port=15683; may be repeated",
+    )
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    config: Path | None = options.config
+    if config is None and DEFAULT_CONFIG.exists():
+        config = DEFAULT_CONFIG
+    return load(config, options.set)
+
+
+def _fail(message: str) -> int:
+    print(f"homard: {message}", file=sys.stderr)
+    return 1
+
+
+# serve
+
+
+def _serve(options: argparse.Namespace) -> int:
+    settings = _settings(options)
+    logging.basicConfig(
+        level=settings.log.level.upper(),
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serving(settings, options.state))
+    with asyncio.Runner() as runner:
+        return runner.run(_serving(settings, options.state))
+
+
+async def _serving(settings: Settings, state: Path) -> int:
+    from appliance.composition import Appliance, CommandFailed
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    appliance = Appliance(settings, state)
+    try:
+        await appliance.start()
+    except CommandFailed as error:
+        return _fail(str(error))
+    url = _url(appliance.northbound.port, settings.http.tls)
+    if appliance.setup_code is not None:
+        log.warning("first start: open %s and enter the setup code %s", url, appliance.setup_code)
+    ready = {
+        "ready": True,
+        "coap": appliance.server.port,
+        "http": appliance.northbound.port,
+        "url": url,
+        "setup_code": appliance.setup_code,
+    }
+    print(json.dumps(ready), flush=True)
+    appliance.announce_ready()
+    await stop.wait()
+    appliance.announce_stopping()
+    await appliance.stop()
+    return 0
+
+
+def _url(port: int, tls: bool) -> str:
+    return f"{'https' if tls else 'http'}://{_own_address()}:{port}/"
+
+
+def _own_address() -> str:
+    """The address by which the LAN reaches us; connecting a UDP socket sends nothing."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
+
+
+# The other commands
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from appliance.simulator import options_from, run
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    return asyncio.run(run(options_from(options)))
+
+
+def _check(options: argparse.Namespace) -> int:
+    if options.describe:
+        print(describe(), end="")
+        return 0
+    settings = _settings(options)
+    if options.show:
+        print(show(settings), end="")
+    from appliance.composition import check_state
+
+    problems = check_state(options.state, settings)
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if problems:
+        return 1
+    print(f"configuration and {options.state}: well")
+    return 0
+
+
+def _backup(options: argparse.Namespace) -> int:
+    from appliance.composition import CommandFailed, back_up
+
+    try:
+        print(back_up(options.state, options.file))
+    except CommandFailed as error:
+        return _fail(str(error))
+    return 0
+
+
+def _restore(options: argparse.Namespace) -> int:
+    from appliance.composition import CommandFailed, bring_back
+
+    try:
+        print(bring_back(options.file, options.state, replace=options.replace))
+    except CommandFailed as error:
+        return _fail(str(error))
+    return 0
+
+
+def _set_password(options: argparse.Namespace) -> int:
+    from appliance.composition import CommandFailed, set_password
+
+    if options.stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        import getpass
+
+        password = getpass.getpass(f"New password for {options.name}: ")
+        if getpass.getpass("Again: ") != password:
+            return _fail("the two passwords differ; nothing was changed")
+    try:
+        set_password(options.state, options.name, password)
+    except CommandFailed as error:
+        return _fail(str(error))
+    print(f"the password of {options.name} is set")
+    return 0
+
+
+def _list_accounts(options: argparse.Namespace) -> int:
+    from appliance.composition import open_identity
+
+    for account in open_identity(options.state).list_accounts():
+        print(account["name"], ",".join(account["scopes"]))
+    return 0
+
+
+def _create_token(options: argparse.Namespace) -> int:
+    from appliance.composition import CommandFailed, create_token
+
+    scopes = tuple(scope.strip() for scope in options.scopes.split(",") if scope.strip())
+    try:
+        print(create_token(options.state, options.name, scopes, options.days * 86400 if options.days else None))
+    except CommandFailed as error:
+        return _fail(str(error))
+    return 0
+
+
+def _list_tokens(options: argparse.Namespace) -> int:
+    from appliance.composition import open_identity
+
+    for token in open_identity(options.state).list_tokens():
+        print(token["id"], token["name"], ",".join(token["scopes"]), token.get("expires_at") or "never expires")
+    return 0
+
+
+def _revoke_token(options: argparse.Namespace) -> int:
+    from appliance.composition import open_identity
+
+    if not open_identity(options.state).revoke_token(options.id):
+        return _fail(f"no token has the id {options.id}; `homard token list` shows them")
+    print("revoked")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

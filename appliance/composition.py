@@ -1,0 +1,315 @@
+"""The one place where rooms meet: built bottom-up, started, stopped in reverse.
+
+Nothing is decided here but the order. The same composition runs in production and in the tests' journeys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from appliance import __version__
+from appliance.broker.broker import Broker
+from appliance.config.sections import Settings
+from appliance.devices.console import Devices
+from appliance.devices.models import ModelStore
+from appliance.devices.observations import Observations
+from appliance.devices.registry import Registry
+from appliance.devices.translation import Translation
+from appliance.devices.uplink import DeviceUplink, read_receipt
+from appliance.identity.errors import IdentityError
+from appliance.identity.identity import Identity
+from appliance.identity.settings import IdentitySettings
+from appliance.lwm2m.definitions import Definitions
+from appliance.northbound.server import Northbound
+from appliance.southbound.server import LwM2MServer
+from appliance.storage.backup import make_backup, restore_backup
+from appliance.storage.database import Database
+from appliance.storage.errors import StorageError
+
+log = logging.getLogger(__name__)
+
+WEB = Path(__file__).resolve().parent.parent / "web"
+
+_PING = b"\x40\x00\x00\x01"  # an empty confirmable message; a living server answers it with RST
+
+# A duplicate can come for as long as the device retransmits one message (RFC 7252 §4.8.2).
+_EXCHANGE_LIFETIME_S = 247.0
+_EXPIRY_PERIOD_S = 1.0
+# After a restart the missing observations are started in slices, so that a fleet is not asked at once.
+_RECONCILE_SLICE = 20
+_RECONCILE_PERIOD_S = 0.1
+
+
+class CommandFailed(Exception):
+    """A command of the command line could not be carried out; the text is for its user."""
+
+
+class Appliance:
+    """The whole house over one state folder."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: Path,
+        *,
+        web: Path = WEB,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.state = state
+        self.web = web
+        self.wall = wall
+        self.setup_code: str | None = None
+        self._started_at = 0.0
+        self._stops: list[tuple[str, Callable[[], Any]]] = []
+
+    async def start(self) -> None:
+        """Bring everything up; when this returns, devices and people are answered.
+
+        Raises CommandFailed with a sentence (a port in use, a state folder in use or too new); whatever was started
+        before the failure is stopped again.
+        """
+        try:
+            await self._start()
+        except (OSError, StorageError) as error:
+            await self.stop()
+            raise CommandFailed(str(error)) from error
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._started_at = self.wall()
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+        self.database = Database(self.state / "homard.sqlite", self.settings.storage)
+        self.database.open(loop)
+        self._later("storage", self.database.close)
+        self.broker = Broker(self.database, lambda: int(self.wall() * 1000))
+        self.broker.start(loop)
+        self._later("broker", self.broker.stop)
+
+        definitions = Definitions.registered()
+        models = ModelStore(self.state / "models", definitions)
+        models.load()
+        self.server = LwM2MServer(self.settings.coap, definitions, loop, self.wall)
+        self.registry = Registry(self.database, self.server, self.settings.devices.expiry_grace_s)
+        translation = Translation(self.broker, self.wall)
+        self.observations = Observations(
+            self.settings.devices,
+            self.database,
+            self.server,
+            self.registry,
+            loop.time,
+            lambda *answer: self.uplink.answered(*answer),
+        )
+        self.uplink = DeviceUplink(
+            self.settings.devices,
+            self.server,
+            self.registry,
+            self.observations,
+            translation,
+            loop.time,
+            self.wall,
+        )
+        self.devices = Devices(
+            self.settings.devices,
+            self.server,
+            definitions,
+            self.registry,
+            self.observations,
+            translation,
+            loop.time,
+            models.store,
+        )
+        alive = self.registry.load(loop.time())
+        self.observations.load(self._last_numbers(translation))
+        if alive:
+            log.info("%d registrations taken up again", alive)
+
+        self.identity = Identity(self.state / "identity", self.settings.identity)
+        self.setup_code = self.identity.issue_setup_code() if self.identity.needs_setup else None
+        self.northbound = Northbound(
+            self.settings.http,
+            devices=self.devices,
+            broker=self.broker,
+            identity=self.identity,
+            loop=loop,
+            web=self.web,
+            state=self.state,
+            status=self.status,
+        )
+        await asyncio.to_thread(self.northbound.start)
+        self._later("northbound", lambda: asyncio.to_thread(self.northbound.stop))
+        # Last, so that a device is answered only by a house that stands.
+        self.server.start(self.uplink)
+        self._later("southbound", self.server.stop)
+        tasks = [loop.create_task(self._expire()), loop.create_task(self._reconcile())]
+        self._later("tasks", lambda: _cancelled(tasks))
+
+    async def stop(self) -> None:
+        """Stop in reverse; every room gets its chance, whatever another one says."""
+        while self._stops:
+            room, stop = self._stops.pop()
+            try:
+                result = stop()
+                if asyncio.iscoroutine(result):
+                    await result
+            except Exception:  # the last stop of a room: the others must still stop, above all the storage
+                log.exception("stopping %s failed", room)
+
+    def _later(self, room: str, stop: Callable[[], Any]) -> None:
+        self._stops.append((room, stop))
+
+    def _last_numbers(self, translation: Translation) -> dict[bytes, tuple[int, int, float]]:
+        now = self.wall()
+        since_ms = int((now - _EXCHANGE_LIFETIME_S) * 1000)
+        numbers: dict[bytes, tuple[int, int, float]] = {}
+        for receipt, at_ms in translation.receipts(since_ms):
+            token, number, message_id = read_receipt(receipt)
+            numbers[token] = (number, message_id, max(0.0, now - at_ms / 1000))
+        return numbers
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(_EXPIRY_PERIOD_S)
+            try:
+                self.uplink.expire()
+            except Exception:  # the task of a room ends here: a full disk must not end expiry for good
+                log.exception("expiry failed; trying again")
+
+    async def _reconcile(self) -> None:
+        for number, registration in enumerate(list(self.registry)):
+            self.observations.reconcile(registration)
+            if number % _RECONCILE_SLICE == _RECONCILE_SLICE - 1:
+                await asyncio.sleep(_RECONCILE_PERIOD_S)
+
+    # The service manager (sd_notify(3)); without one, nothing happens
+
+    def announce_ready(self) -> None:
+        """READY=1, and from now on the watchdog is fed with work really done."""
+        _notify("READY=1")
+        period_us = os.environ.get("WATCHDOG_USEC", "")
+        if period_us.isdigit() and os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
+            task = asyncio.get_running_loop().create_task(self._feed_watchdog(int(period_us) / 1e6 / 2))
+            self._later("watchdog", lambda: _cancelled([task]))
+
+    def announce_stopping(self) -> None:
+        """STOPPING=1."""
+        _notify("STOPPING=1")
+
+    async def _feed_watchdog(self, period_s: float) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._prove_work(), period_s)
+            except (TimeoutError, OSError, StorageError) as error:
+                log.error("not alive as it should be, so the watchdog is not fed: %s", error or "no answer in time")
+            else:
+                _notify("WATCHDOG=1")
+            await asyncio.sleep(period_s / 2)
+
+    async def _prove_work(self) -> None:
+        """A CoAP ping through our own port and a commit on disk: what a device's report needs."""
+        loop = asyncio.get_running_loop()
+        committed = loop.create_future()
+        self.database.write(
+            "INSERT OR REPLACE INTO meta(name, value) VALUES ('alive_at', ?)",
+            (int(self.wall()),),
+            lambda: committed.done() or committed.set_result(None),
+        )
+        await committed
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.setblocking(False)
+            bound = self.settings.coap.bind
+            host = next((address for address in bound if ":" not in address), "")
+            if not host:
+                return  # IPv6 only: the commit alone is the proof
+            await loop.sock_sendto(probe, _PING, ("127.0.0.1" if host == "0.0.0.0" else host, self.server.port))
+            await loop.sock_recv(probe, 16)
+
+    def status(self) -> dict[str, Any]:
+        """What the status bar shows."""
+        warnings: list[str] = []
+        health = self.database.health
+        warnings.extend(health.notes)
+        if health.error:
+            warnings.append(health.error)
+        return {
+            "version": __version__,
+            "started_at": datetime.fromtimestamp(self._started_at, UTC).isoformat(timespec="seconds"),
+            "devices": self.devices.counts(),
+            "journal_head": self.broker.head(),
+            "coap_port": self.server.port,
+            "nosec": True,
+            "warnings": warnings,
+        }
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _notify(state: str) -> None:
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            channel.sendto(state.encode(), address)
+    except OSError as error:
+        log.warning("the service manager was not reached: %s", error)
+
+
+# What the command line does without a running server
+
+
+def back_up(state: Path, file: Path) -> str:
+    """`homard backup`: one file with everything; the server may be running. Raises CommandFailed."""
+    try:
+        return str(make_backup(state, file))
+    except (StorageError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def bring_back(file: Path, state: Path, *, replace: bool) -> str:
+    """`homard restore`. Raises CommandFailed, and then the state folder is as it was."""
+    try:
+        return str(restore_backup(file, state, replace=replace))
+    except (StorageError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def open_identity(state: Path, settings: IdentitySettings | None = None) -> Identity:
+    """Accounts and tokens of a state folder, whether a server runs on it or not."""
+    if not state.is_dir():
+        state.mkdir(parents=True, mode=0o700)
+    return Identity(state / "identity", settings or IdentitySettings())
+
+
+def set_password(state: Path, name: str, password: str) -> None:
+    """`homard account set-password`; makes the account if there is none. Raises CommandFailed."""
+    try:
+        open_identity(state).set_password(name, password)
+    except (IdentityError, StorageError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def create_token(state: Path, name: str, scopes: tuple[str, ...], lifetime_s: float | None) -> str:
+    """`homard token create`: the token, shown this once. Raises CommandFailed."""
+    try:
+        return open_identity(state).create_token(name, scopes, lifetime_s)
+    except (IdentityError, StorageError, OSError) as error:
+        raise CommandFailed(str(error)) from error

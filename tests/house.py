@@ -1,0 +1,328 @@
+"""The whole house in a process of its own, and a lockstep device: one raw message, one expected answer.
+
+The device speaks CoAP with aiocoap's message class, so that what it sends and what it accepts were not
+written by the people who wrote the server.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import aiocoap
+from aiocoap.numbers import codes, optionnumbers, types
+
+ROOT = Path(__file__).resolve().parent.parent
+OBSERVE = optionnumbers.OptionNumber.OBSERVE
+
+
+class House:
+    """`homard serve` on free ports, with a token that may do everything but administer accounts."""
+
+    def __init__(self, state: Path, *settings: str, start: bool = True) -> None:
+        self.state = state
+        self.settings = settings
+        self.process: subprocess.Popen[str] | None = None
+        self.ready: dict[str, Any] = {}
+        self.token = ""
+        self.coap_port = 0
+        if start:
+            self.start()
+
+    def homard(self, *arguments: str, text: str = "") -> str:
+        """Run one `homard` command on this state; its output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "appliance", *arguments],
+            cwd=ROOT,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self) -> None:
+        """Start and wait for the ready line; a port once given is kept over restarts."""
+        arguments = [sys.executable, "-m", "appliance", "serve", "--state", str(self.state)]
+        overrides = [f"coap.port={self.coap_port}", "http.port=0", 'coap.bind=["127.0.0.1"]', *self.settings]
+        for override in overrides:
+            arguments += ["--set", override]
+        self.process = subprocess.Popen(
+            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=open(self.state.parent / "serve.log", "a"), text=True  # noqa: SIM115
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                self.ready = json.loads(line)
+                break
+        assert self.ready.get("ready"), (self.state.parent / "serve.log").read_text()
+        self.coap_port = self.ready["coap"]
+        if not self.token:
+            self.token = self.homard(
+                "token", "create", "tests", "--scopes", "read,operate,admin", "--state", str(self.state)
+            ).strip()
+
+    def kill(self) -> None:
+        """kill -9, as a power cut would."""
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.terminate()
+        code = self.process.wait(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def __enter__(self) -> House:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.stop()
+
+    def api(
+        self, method: str, path: str, body: object = None, *, token: str | None = None
+    ) -> tuple[int, Any]:
+        """One request to the API over TLS: status and JSON."""
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", self.ready["http"], timeout=90, context=context)
+        try:
+            data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+            headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
+            if data is not None:
+                headers["Content-Type"] = "application/json" if not isinstance(body, bytes) else "application/xml"
+            connection.request(method, "/api/v1" + path, data, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            return answer.status, json.loads(text) if text else None
+        finally:
+            connection.close()
+
+    def asking(self, method: str, path: str, body: object = None) -> Asking:
+        """The same in the background, while the test plays the device."""
+        return Asking(self, method, path, body)
+
+    def events(self, endpoint_name: str = "", kind: str = "", after: int = 0) -> list[dict[str, Any]]:
+        """The journal, as the API shows it."""
+        found: list[dict[str, Any]] = []
+        while True:
+            query = f"/events?after={after}&limit=500"
+            if endpoint_name:
+                query += f"&endpoint_name={endpoint_name}"
+            status, page = self.api("GET", query)
+            assert status == 200, page
+            if not page["events"]:
+                return [event for event in found if not kind or event["kind"] == kind]
+            found += page["events"]
+            after = page["events"][-1]["seq"]
+
+
+class Asking(threading.Thread):
+    """A request to the API under way."""
+
+    def __init__(self, house: House, method: str, path: str, body: object) -> None:
+        super().__init__(daemon=True)
+        self._call = (house, method, path, body)
+        self._answer: tuple[int, Any] | None = None
+        self.start()
+
+    def run(self) -> None:
+        house, method, path, body = self._call
+        self._answer = house.api(method, path, body)
+
+    def answer(self) -> tuple[int, Any]:
+        """Status and JSON, when they are there."""
+        self.join(90)
+        assert self._answer is not None, "the API did not answer"
+        return self._answer
+
+
+class LockstepDevice:
+    """A device that does nothing by itself."""
+
+    def __init__(self, house: House, name: str = "lockstep", *, timeout_s: float = 10.0) -> None:
+        self.name = name
+        self.house = house
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.settimeout(timeout_s)
+        self.socket.bind(("127.0.0.1", 0))
+        self._mid = int.from_bytes(os.urandom(2), "big")
+        self.location: tuple[str, ...] = ()
+        self.tokens: dict[str, bytes] = {}
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def __enter__(self) -> LockstepDevice:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def server(self) -> tuple[str, int]:
+        return ("127.0.0.1", self.house.coap_port)
+
+    def move(self) -> None:
+        """Take another port, as behind a NAT that forgot."""
+        timeout_s = self.socket.gettimeout()
+        self.socket.close()
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.settimeout(timeout_s)
+        self.socket.bind(("127.0.0.1", 0))
+
+    def send_raw(self, data: bytes) -> None:
+        self.socket.sendto(data, self.server)
+
+    def send(self, message: aiocoap.Message) -> aiocoap.Message:
+        """Send; a message id is chosen when there is none."""
+        if message.mid is None:
+            self._mid = (self._mid + 1) & 0xFFFF
+            message.mid = self._mid
+        self.send_raw(message.encode())
+        return message
+
+    def receive(self, timeout_s: float | None = None) -> aiocoap.Message:
+        """The next datagram; TimeoutError when none comes."""
+        before = self.socket.gettimeout()
+        if timeout_s is not None:
+            self.socket.settimeout(timeout_s)
+        try:
+            data, _ = self.socket.recvfrom(65535)
+        finally:
+            self.socket.settimeout(before)
+        return aiocoap.Message.decode(data, None)
+
+    def silence(self, seconds: float = 0.5) -> bool:
+        """Whether nothing comes for that long."""
+        try:
+            self.receive(seconds)
+        except TimeoutError:
+            return True
+        return False
+
+    def exchange(self, message: aiocoap.Message) -> aiocoap.Message:
+        """Send, and take the answer to it; requests of the server that come first are held against us."""
+        sent = self.send(message)
+        while True:
+            answer = self.receive()
+            if answer.mtype is types.ACK and answer.mid == sent.mid and answer.code is codes.EMPTY:
+                continue
+            if answer.token == sent.token or answer.mid == sent.mid:
+                if answer.mtype is types.CON:
+                    self.send(aiocoap.Message(code=codes.EMPTY, _mtype=types.ACK, _mid=answer.mid))
+                return answer
+            raise AssertionError(f"something else came first: {answer!r}")
+
+    def request(
+        self,
+        code: Any,
+        path: Sequence[str],
+        query: Sequence[str] = (),
+        payload: bytes = b"",
+        content_format: int | None = None,
+    ) -> aiocoap.Message:
+        """A confirmable request and its answer."""
+        message = aiocoap.Message(code=code, payload=payload, _mtype=types.CON, _token=os.urandom(4))
+        message.opt.uri_path = tuple(path)
+        message.opt.uri_query = tuple(query)
+        if content_format is not None:
+            message.opt.content_format = content_format
+        return self.exchange(message)
+
+    def register(
+        self,
+        links: str = "</1/0>,</3/0>",
+        *,
+        version: str = "1.1",
+        lifetime_s: int = 300,
+        query: Sequence[str] = (),
+        expect: Any = codes.CREATED,
+    ) -> aiocoap.Message:
+        answer = self.request(
+            codes.POST,
+            ("rd",),
+            (f"ep={self.name}", f"lt={lifetime_s}", f"lwm2m={version}", "b=U", *query),
+            links.encode(),
+            40,
+        )
+        assert answer.code == expect, (answer.code, answer.payload)
+        if answer.code == codes.CREATED:
+            self.location = answer.opt.location_path
+        return answer
+
+    def update(self, *query: str, expect: Any = codes.CHANGED) -> aiocoap.Message:
+        answer = self.request(codes.POST, self.location, query)
+        assert answer.code == expect, (answer.code, answer.payload)
+        return answer
+
+    def answer(
+        self,
+        request: aiocoap.Message,
+        code: Any,
+        payload: bytes = b"",
+        content_format: int | None = None,
+        observe: int | None = None,
+    ) -> None:
+        """Piggybacked answer."""
+        reply = aiocoap.Message(code=code, payload=payload, _mtype=types.ACK, _mid=request.mid, _token=request.token)
+        if content_format is not None:
+            reply.opt.content_format = content_format
+        if observe is not None:
+            reply.opt.observe = observe
+        self.send(reply)
+
+    def take_observe(self, path: str, payload: bytes, content_format: int = 0, number: int = 1) -> aiocoap.Message:
+        """Expect an Observe of that path and accept it."""
+        request = self.receive()
+        assert request.code == codes.GET, request
+        assert "/" + "/".join(request.opt.uri_path) == path, request.opt.uri_path
+        assert request.opt.observe == 0, request
+        self.tokens[path] = request.token
+        self.answer(request, codes.CONTENT, payload, content_format, number)
+        return request
+
+    def notify(
+        self,
+        path: str,
+        payload: bytes,
+        number: int,
+        content_format: int = 0,
+        *,
+        mid: int | None = None,
+        token: bytes | None = None,
+        code: Any = codes.CONTENT,
+    ) -> aiocoap.Message:
+        """A confirmable notification; the message that was sent."""
+        message = aiocoap.Message(
+            code=code,
+            payload=payload,
+            _mtype=types.CON,
+            _token=self.tokens[path] if token is None else token,
+            _mid=mid,
+        )
+        if number is not None:
+            message.opt.observe = number
+        message.opt.content_format = content_format
+        return self.send(message)
