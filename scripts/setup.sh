@@ -4,29 +4,25 @@
 say() { printf '%s\n' "$@" >&2; }  # a line for each argument
 fail() { say "$@"; exit 1; }
 
-# as_root COMMAND...: runs it as root, by sudo if need be; returns 127 when there is no way to.
+# may_be_root: we are root, or sudo will make us so.
+may_be_root() {
+    [ "$(id -u)" -eq 0 ] || { command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }
+}
 as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
-        sudo "$@"
-    else
-        return 127
-    fi
+    if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 # need_packages WHAT PACKAGE...: installs Debian packages, or ends with the line to type.
 need_packages() {
     local what=$1
     shift
-    command -v apt-get >/dev/null || fail "$what is missing. On Debian it is in: $*"
+    command -v apt-get >/dev/null || fail "$what: missing. On Debian it is in: $*"
+    may_be_root || fail "$what: missing, and installing it takes root. Type:" "" \
+        "    sudo apt-get install $*" "" "and start scripts/$(basename "$0") again."
     say "Installing $what: $*"
     as_root apt-get update -qq >/dev/null 2>&1 || true  # one dead source must not stop the rest
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "$@" >/dev/null && return 0
-    [ $? -eq 127 ] && fail "$what is missing, and installing it takes root. Type:" "" \
-        "    sudo apt-get install $*" "" "and start $(basename "$0") again."
-    fail "apt-get could not install: $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        fail "apt-get could not install: $*"
 }
 
 # The versions that pyproject.toml allows.
