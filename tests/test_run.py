@@ -23,9 +23,12 @@ def log(*words):
     with (folder / "homard.log").open("a") as file:
         print(*words, file=file)
 def stop(*_):
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     log("stopped", sys.argv[1])
     sys.exit(0)
-signal.signal(signal.SIGTERM, stop)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, stop)
 log(*sys.argv[1:])
 if sys.argv[1] == "serve":
     if "--bad" in sys.argv:
