@@ -66,7 +66,7 @@ def parse_ddf(xml: bytes) -> ObjectDefinition:
     not kept. Linear in the size of the file, which is at most `MAX_DDF_BYTES`.
     """
     if len(xml) > MAX_DDF_BYTES:
-        raise DdfError(f"The file has {len(xml)} bytes, and {MAX_DDF_BYTES} are allowed: shorten its descriptions.")
+        raise DdfError(f"The file has {len(xml)} bytes, {MAX_DDF_BYTES} are allowed: shorten it.")
     reader = _Reader()
     reader.read(xml)
     if reader.root != "LWM2M":
@@ -103,7 +103,8 @@ class _Reader:
         try:
             self._parser.Parse(xml, True)
         except expat.ExpatError as error:
-            raise DdfError(f"The XML is broken in line {error.lineno}: {expat.ErrorString(error.code)}.") from None
+            reason = expat.ErrorString(error.code)
+            raise DdfError(f"The XML is broken in line {error.lineno}: {reason}.") from None
         except (LookupError, ValueError) as error:
             if isinstance(error, DdfError):
                 raise
