@@ -168,6 +168,7 @@ def test_a_change_that_fails_half_way_is_not_seen(tmp_path: Path) -> None:
     assert documents.all() == [{"name": "one", "n": 1}]
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 WRITER = """
 import sys
 from pathlib import Path
@@ -184,7 +185,7 @@ def test_a_second_process_writes_while_the_first_has_it_open(tmp_path: Path) -> 
     documents = open_documents(tmp_path, "accounts")
     documents.insert({"by": "server", "n": -1})
     child = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path), "60"], stdout=subprocess.PIPE, cwd=Path.cwd()
+        [sys.executable, "-c", WRITER, str(tmp_path), "60"], stdout=subprocess.PIPE, env=ENVIRONMENT
     )
     assert child.stdout is not None
     assert child.stdout.readline() == b"ready\n"
