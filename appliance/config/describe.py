@@ -49,7 +49,7 @@ def _shown(setting: Setting, value: object) -> str:
 
 
 def _facts(setting: Setting) -> str:
-    """`` (seconds: from 1 to 60)`` and the like, after the sentence."""
+    """What follows the sentence: `` Takes a number from 0.1 to 120 s.`` and the like, or nothing."""
     if setting.choices:
         return " Possible: " + ", ".join(toml_text(choice) for choice in setting.choices) + "."
     if setting.kind in (int, float) and (limits := bounds(setting)):

@@ -28,7 +28,7 @@ def test_every_setting_has_a_sentence_and_a_default_within_its_own_bounds(sectio
     assert not hasattr(settings_class(), "__dict__"), "a settings class is slotted"
     for setting in settings_of(section, settings_class).values():
         assert checked(setting, setting.default) == setting.default
-        first = setting.doc.split()[0]
+        first = setting.doc.split()[0].rstrip(":")
         assert (first[0].isupper() or first in setting.choices) and setting.doc.endswith("."), setting.key
         for ending in ("_s", "_ms", "_bytes"):
             if setting.name.endswith(ending):
