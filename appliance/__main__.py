@@ -89,9 +89,13 @@ def _parser() -> argparse.ArgumentParser:
         "--replace", action="store_true", help="replace what the state folder holds now (it is kept aside)"
     )
 
-    account = commands.add_parser("account", help="people who may log in", description="People who may log in.")
+    account = commands.add_parser(
+        "account", help="people who may log in", description="People who may log in."
+    )
     verbs = account.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    password = _command(verbs, "set-password", "set a password; makes the account if there is none", _set_password)
+    password = _command(
+        verbs, "set-password", "set a password; makes the account if there is none", _set_password
+    )
     _add_state(password)
     password.add_argument("name", metavar="NAME", help="the account, for example admin")
     password.add_argument(
@@ -101,20 +105,22 @@ def _parser() -> argparse.ArgumentParser:
     _add_state(accounts)
 
     token = commands.add_parser(
-        "token", help="tokens for programs that use the API", description="Tokens for programs that use the API."
+        "token",
+        help="tokens for programs that use the API",
+        description="Tokens for programs that use the API.",
     )
     verbs = token.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = _command(verbs, "create", "make a token and print it, this once", _create_token)
     _add_state(create)
-    create.add_argument("name", metavar="NAME", nargs="?", default="cli", help="what it is for (default: cli)")
+    create.add_argument(
+        "name", metavar="NAME", nargs="?", default="cli", help="what it is for (default: cli)"
+    )
     create.add_argument(
         "--scopes",
         default="read,operate",
         help="what it may do, comma-separated: read, operate, admin (default: read,operate)",
     )
-    create.add_argument(
-        "--days", type=float, default=0, help="days until it expires (default: 0, never)"
-    )
+    create.add_argument("--days", type=float, default=0, help="days until it expires (default: 0, never)")
     tokens = _command(verbs, "list", "list the tokens, without their secrets", _list_tokens)
     _add_state(tokens)
     revoke = _command(verbs, "revoke", "end a token", _revoke_token)
@@ -239,7 +245,9 @@ def _own_address() -> str:
 def _simulate(options: argparse.Namespace) -> int:
     from appliance.simulator import options_from, run
 
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
     return asyncio.run(run(options_from(options)))
 
 
@@ -301,10 +309,10 @@ def _set_password(options: argparse.Namespace) -> int:
 
 
 def _list_accounts(options: argparse.Namespace) -> int:
-    from appliance.composition import open_identity
+    from appliance.composition import list_accounts
 
-    for account in open_identity(options.state).list_accounts():
-        print(account["name"], ",".join(account["scopes"]))
+    for line in list_accounts(options.state):
+        print(line)
     return 0
 
 
@@ -313,25 +321,29 @@ def _create_token(options: argparse.Namespace) -> int:
 
     scopes = tuple(scope.strip() for scope in options.scopes.split(",") if scope.strip())
     try:
-        print(create_token(options.state, options.name, scopes, options.days * 86400 if options.days else None))
+        print(
+            create_token(options.state, options.name, scopes, options.days * 86400 if options.days else None)
+        )
     except CommandFailed as error:
         return _fail(str(error))
     return 0
 
 
 def _list_tokens(options: argparse.Namespace) -> int:
-    from appliance.composition import open_identity
+    from appliance.composition import list_tokens
 
-    for token in open_identity(options.state).list_tokens():
-        print(token["id"], token["name"], ",".join(token["scopes"]), token.get("expires_at") or "never expires")
+    for line in list_tokens(options.state):
+        print(line)
     return 0
 
 
 def _revoke_token(options: argparse.Namespace) -> int:
-    from appliance.composition import open_identity
+    from appliance.composition import CommandFailed, revoke_token
 
-    if not open_identity(options.state).revoke_token(options.id):
-        return _fail(f"no token has the id {options.id}; `homard token list` shows them")
+    try:
+        revoke_token(options.state, options.id)
+    except CommandFailed as error:
+        return _fail(str(error))
     print("revoked")
     return 0
 

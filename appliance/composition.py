@@ -20,12 +20,12 @@ from appliance.broker.broker import Broker
 from appliance.config.sections import Settings
 from appliance.devices.console import Devices
 from appliance.devices.models import ModelStore
-from appliance.devices.observations import Observations
+from appliance.devices.observations import Observations, parse_observe_paths
 from appliance.devices.registry import Registry
 from appliance.devices.translation import Translation
 from appliance.devices.uplink import DeviceUplink, read_receipt
-from appliance.identity.errors import IdentityError
 from appliance.identity.identity import Identity
+from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
 from appliance.lwm2m.definitions import Definitions
 from appliance.northbound.server import Northbound
@@ -36,6 +36,7 @@ from appliance.storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 
+DATABASE = "homard.sqlite"
 WEB = Path(__file__).resolve().parent.parent / "web"
 
 _PING = b"\x40\x00\x00\x01"  # an empty confirmable message; a living server answers it with RST
@@ -91,7 +92,7 @@ class Appliance:
         self._started_at = self.wall()
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-        self.database = Database(self.state / "homard.sqlite", self.settings.storage)
+        self.database = Database(self.state / DATABASE, self.settings.storage)
         self.database.open(loop)
         self._later("storage", self.database.close)
         self.broker = Broker(self.database, lambda: int(self.wall() * 1000))
@@ -212,7 +213,9 @@ class Appliance:
             try:
                 await asyncio.wait_for(self._prove_work(), period_s)
             except (TimeoutError, OSError, StorageError) as error:
-                log.error("not alive as it should be, so the watchdog is not fed: %s", error or "no answer in time")
+                log.error(
+                    "not alive as it should be, so the watchdog is not fed: %s", error or "no answer in time"
+                )
             else:
                 _notify("WATCHDOG=1")
             await asyncio.sleep(period_s / 2)
@@ -224,7 +227,7 @@ class Appliance:
         self.database.write(
             "INSERT OR REPLACE INTO meta(name, value) VALUES ('alive_at', ?)",
             (int(self.wall()),),
-            lambda: committed.done() or committed.set_result(None),
+            lambda: None if committed.done() else committed.set_result(None),
         )
         await committed
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -233,7 +236,9 @@ class Appliance:
             host = next((address for address in bound if ":" not in address), "")
             if not host:
                 return  # IPv6 only: the commit alone is the proof
-            await loop.sock_sendto(probe, _PING, ("127.0.0.1" if host == "0.0.0.0" else host, self.server.port))
+            await loop.sock_sendto(
+                probe, _PING, ("127.0.0.1" if host == "0.0.0.0" else host, self.server.port)
+            )
             await loop.sock_recv(probe, 16)
 
     def status(self) -> dict[str, Any]:
@@ -302,7 +307,7 @@ def open_identity(state: Path, settings: IdentitySettings | None = None) -> Iden
 def set_password(state: Path, name: str, password: str) -> None:
     """`homard account set-password`; makes the account if there is none. Raises CommandFailed."""
     try:
-        open_identity(state).set_password(name, password)
+        open_identity(state).set_password(name, password, create=True)
     except (IdentityError, StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
 
@@ -313,3 +318,40 @@ def create_token(state: Path, name: str, scopes: tuple[str, ...], lifetime_s: fl
         return open_identity(state).create_token(name, scopes, lifetime_s)
     except (IdentityError, StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
+
+
+def list_accounts(state: Path) -> list[str]:
+    """`homard account list`: a line each."""
+    return [f"{account.name}\t{','.join(account.scopes)}" for account in open_identity(state).list_accounts()]
+
+
+def list_tokens(state: Path) -> list[str]:
+    """`homard token list`: a line each, without the secrets."""
+    lines = []
+    for token in open_identity(state).list_tokens():
+        expires = "never expires" if token.expires_at is None else f"expires {token.expires_at}"
+        lines.append(f"{token.id}\t{token.name}\t{','.join(token.scopes)}\t{expires}")
+    return lines
+
+
+def revoke_token(state: Path, token_id: str) -> None:
+    """`homard token revoke`. Raises CommandFailed."""
+    try:
+        open_identity(state).revoke_token(token_id)
+    except (IdentityError, StorageError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def check_state(state: Path, settings: Settings) -> list[str]:
+    """`homard check`: what is wrong with a state folder, a sentence each; changes nothing."""
+    problems = parse_observe_paths(settings.devices.observe_paths)
+    if not state.is_dir():
+        problems.append(f"{state} does not exist; `homard serve --state {state}` makes it")
+        return problems
+    database = state / DATABASE
+    if database.exists():
+        problems.extend(check_database(database))
+    identity = Identity(state / "identity", settings.identity)
+    if identity.needs_setup:
+        problems.append("there is no account yet; open the page, or use `homard account set-password NAME`")
+    return problems

@@ -60,7 +60,11 @@ class House:
         for override in overrides:
             arguments += ["--set", override]
         self.process = subprocess.Popen(
-            arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=open(self.state.parent / "serve.log", "a"), text=True  # noqa: SIM115
+            arguments,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=open(self.state.parent / "serve.log", "a"),
+            text=True,
         )
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -111,7 +115,9 @@ class House:
             data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
             headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
             if data is not None:
-                headers["Content-Type"] = "application/json" if not isinstance(body, bytes) else "application/xml"
+                headers["Content-Type"] = (
+                    "application/json" if not isinstance(body, bytes) else "application/xml"
+                )
             connection.request(method, "/api/v1" + path, data, headers)
             answer = connection.getresponse()
             text = answer.read()
@@ -286,14 +292,18 @@ class LockstepDevice:
         observe: int | None = None,
     ) -> None:
         """Piggybacked answer."""
-        reply = aiocoap.Message(code=code, payload=payload, _mtype=types.ACK, _mid=request.mid, _token=request.token)
+        reply = aiocoap.Message(
+            code=code, payload=payload, _mtype=types.ACK, _mid=request.mid, _token=request.token
+        )
         if content_format is not None:
             reply.opt.content_format = content_format
         if observe is not None:
             reply.opt.observe = observe
         self.send(reply)
 
-    def take_observe(self, path: str, payload: bytes, content_format: int = 0, number: int = 1) -> aiocoap.Message:
+    def take_observe(
+        self, path: str, payload: bytes, content_format: int = 0, number: int = 1
+    ) -> aiocoap.Message:
         """Expect an Observe of that path and accept it."""
         request = self.receive()
         assert request.code == codes.GET, request

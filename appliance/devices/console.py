@@ -30,13 +30,13 @@ from appliance.lwm2m.operations import (
     Read,
     Write,
     WriteAttributes,
+    check_execute_arguments,
 )
 from appliance.lwm2m.path import Path, PathError
-from appliance.lwm2m.registration import check_execute_arguments
 from appliance.lwm2m.values import Report, ValueFormatError, from_json
 from appliance.lwm2m.words import failure_words, outcome_words
 from appliance.southbound.server import Downlink, LwM2MServer, Response
-from appliance.storage.database import StorageFull
+from appliance.storage.errors import StorageFull
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,8 @@ class Devices:
                 continue
             row = self._row(registration)
             if wanted and not any(
-                wanted in str(row[key]).casefold() for key in ("endpoint_name", "manufacturer", "model", "address")
+                wanted in str(row[key]).casefold()
+                for key in ("endpoint_name", "manufacturer", "model", "address")
             ):
                 continue
             if len(rows) == limit:
@@ -173,7 +174,9 @@ class Devices:
         content_format = request.get("content_format")
         if content_format is not None:
             if not isinstance(content_format, int) or isinstance(content_format, bool):
-                raise DeviceError("invalid", "content_format must be a number", "Use 0, 42, 60, 110, 112, 11542 or 11543.")
+                raise DeviceError(
+                    "invalid", "content_format must be a number", "Use 0, 42, 60, 110, 112, 11542 or 11543."
+                )
         operation = self._operation(registration, verb, path, request)
         response = await self._send(registration, operation, timeout_s, content_format)
         source = "read"
@@ -232,7 +235,7 @@ class Devices:
     def observations(self, endpoint_name: str) -> dict[str, Any]:
         """What is wanted, what is active, and why not."""
         registration = self._require(endpoint_name)
-        rows = []
+        rows: list[dict[str, Any]] = []
         refused = registration.refused or {}
         for path, origin in sorted(self._observations.wanted(registration).items()):
             active = registration.observations.get(path)
@@ -291,7 +294,9 @@ class Devices:
         try:
             definition = parse_ddf(xml)
         except DdfError as error:
-            raise DeviceError("invalid", str(error), "Upload one OMA object definition file, without DTD.") from error
+            raise DeviceError(
+                "invalid", str(error), "Upload one OMA object definition file, without DTD."
+            ) from error
         self._store_model(definition.id, definition.version, xml)
         self._definitions.add(definition)
         self._refresh_models(definition.id)
@@ -355,9 +360,6 @@ class Devices:
         wanted = self._observations.wanted(registration)
         remaining = registration.expires - self._monotonic()
         known = self._translation.plain_value
-        warnings = list(registration.warnings)
-        if any(object_id in (0, 21) for object_id in client.objects.objects):
-            warnings.append("The device lists its security objects (0 or 21); they should never be readable.")
         return {
             "endpoint_name": name,
             "state": self._state(registration),
@@ -378,12 +380,16 @@ class Devices:
             "model": known(name, Path(3, 0, 1)),
             "battery": known(name, Path(3, 0, 9)),
             "rssi": known(name, Path(4, 0, 2)),
-            "warnings": warnings,
+            "warnings": list(registration.warnings),
         }
 
     def _timeout(self, request: Mapping[str, Any]) -> float:
         timeout_s = request.get("timeout_s", self._settings.operation_timeout_s)
-        if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not 0.5 <= timeout_s <= 600:
+        if (
+            isinstance(timeout_s, bool)
+            or not isinstance(timeout_s, int | float)
+            or not 0.5 <= timeout_s <= 600
+        ):
             raise DeviceError("invalid", "timeout_s must be a number of seconds from 0.5 to 600")
         return float(timeout_s)
 
@@ -398,21 +404,29 @@ class Devices:
             case "Write":
                 return self._write_operation(registration, path, request)
             case "WriteAttributes":
-                return WriteAttributes(_at_least_object(path, verb), _attributes(_mapping(request, "attributes")))
+                return WriteAttributes(
+                    _at_least_object(path, verb), _attributes(_mapping(request, "attributes"))
+                )
             case "Execute":
                 if path.level != 3:
-                    raise DeviceError("invalid", f"Execute needs a resource, not {path}", "Name it like /3/0/4.")
+                    raise DeviceError(
+                        "invalid", f"Execute needs a resource, not {path}", "Name it like /3/0/4."
+                    )
                 arguments = _text(request, "arguments", "")
                 try:
                     check_execute_arguments(arguments)
                 except ValueError as error:
-                    raise DeviceError("invalid", str(error), "Write them like 0='value',1 (OMA Core §6.3.5).") from error
+                    raise DeviceError(
+                        "invalid", str(error), "Write them like 0='value',1 (OMA Core §6.3.5)."
+                    ) from error
                 return Execute(path, arguments)
             case "Create":
                 return self._create_operation(registration, path, request)
             case "Delete":
                 if path.level not in (2, 4):
-                    raise DeviceError("invalid", f"Delete needs an object instance, not {path}", "Name it like /3303/5.")
+                    raise DeviceError(
+                        "invalid", f"Delete needs an object instance, not {path}", "Name it like /3303/5."
+                    )
                 return Delete(path)
             case _:
                 raise DeviceError(
@@ -421,11 +435,11 @@ class Devices:
                     "Use Read, Write, WriteAttributes, Execute, Create, Delete or Discover.",
                 )
 
-    def _write_operation(
-        self, registration: Registration, path: Path, request: Mapping[str, Any]
-    ) -> Write:
+    def _write_operation(self, registration: Registration, path: Path, request: Mapping[str, Any]) -> Write:
         if path.level < 2:
-            raise DeviceError("invalid", f"Write needs an instance or a resource, not {path}", "Name it like /3/0/14.")
+            raise DeviceError(
+                "invalid", f"Write needs an instance or a resource, not {path}", "Name it like /3/0/14."
+            )
         mode = request.get("mode", "update" if path.level == 2 else "replace")
         if mode not in ("update", "replace"):
             raise DeviceError("invalid", f"mode {mode!r} is unknown", 'Use "update" or "replace".')
@@ -434,13 +448,13 @@ class Devices:
         else:
             values = request.get("values", request.get("value"))
             if not isinstance(values, Mapping) or not values:
-                raise DeviceError("invalid", "a Write needs a value", 'Give {"value": …} or {"values": {"id": …}}.')
+                raise DeviceError(
+                    "invalid", "a Write needs a value", 'Give {"value": …} or {"values": {"id": …}}.'
+                )
             reports = list(self._reports(registration, path, values))
         return Write(path, tuple(reports), mode == "replace")
 
-    def _create_operation(
-        self, registration: Registration, path: Path, request: Mapping[str, Any]
-    ) -> Create:
+    def _create_operation(self, registration: Registration, path: Path, request: Mapping[str, Any]) -> Create:
         instance = request.get("instance", path.instance_id)
         if path.level not in (1, 2) or path.object_id is None:
             raise DeviceError("invalid", f"Create needs an object, not {path}", "Name it like /3303.")
@@ -467,14 +481,14 @@ class Devices:
             raise DeviceError("invalid", "values must map resource ids to values")
         return Create(path.object_id, instance, tuple(self._reports(registration, base, values)))
 
-    def _reports(
-        self, registration: Registration, path: Path, values: Mapping[str, Any]
-    ) -> Iterable[Report]:
+    def _reports(self, registration: Registration, path: Path, values: Mapping[str, Any]) -> Iterable[Report]:
         for key, value in values.items():
             try:
                 child = path.child(int(key))
             except (ValueError, PathError) as error:
-                raise DeviceError("invalid", f"{key!r} is no id below {path}", "Ids are numbers from 0 to 65534.") from error
+                raise DeviceError(
+                    "invalid", f"{key!r} is no id below {path}", "Ids are numbers from 0 to 65534."
+                ) from error
             if isinstance(value, Mapping):
                 if child.level >= 4:
                     raise DeviceError("invalid", f"{child} cannot hold further values")
@@ -513,7 +527,9 @@ class Devices:
         try:
             return await self._server.send(registration.client, operation, timeout_s, content_format)
         except CodecError as error:
-            raise DeviceError("invalid", str(error), "Choose another content format or check the values.") from error
+            raise DeviceError(
+                "invalid", str(error), "Choose another content format or check the values."
+            ) from error
 
     async def _finish(
         self,
@@ -554,7 +570,9 @@ class Devices:
             )
         return outcome
 
-    def _outcome(self, verb: str, path: Path, response: Response, values: list[dict[str, Any]]) -> dict[str, Any]:
+    def _outcome(
+        self, verb: str, path: Path, response: Response, values: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         words = failure_words(response.failure) if response.failure else outcome_words(response.code)
         if response.warning:
             words = f"{words} ({response.warning})"

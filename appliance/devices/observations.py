@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 
-from appliance.devices.registry import Registration, Registry
+from appliance.devices.registry import Registration, Registry, encode_json
 from appliance.devices.settings import DevicesSettings
 from appliance.lwm2m.operations import ObjectList, Observe
 from appliance.lwm2m.path import Path, PathError
@@ -26,9 +26,7 @@ log = logging.getLogger(__name__)
 SENSOR_OBJECTS = range(3200, 3400)  # the IPSO sensors and actuators
 SENSOR_VALUES = (5700, 5500)  # Sensor Value, Digital Input State
 
-_SAVE_OBSERVATION = (
-    "INSERT OR REPLACE INTO observations(token, registration_id, doc) VALUES (?, ?, ?)"
-)
+_SAVE_OBSERVATION = "INSERT OR REPLACE INTO observations(token, registration_id, doc) VALUES (?, ?, ?)"
 _FORGET_OBSERVATION = "DELETE FROM observations WHERE token = ?"
 _SAVE_DESIRED = "INSERT OR REPLACE INTO desired(endpoint_name, path, doc) VALUES (?, ?, ?)"
 _FORGET_DESIRED = "DELETE FROM desired WHERE endpoint_name = ? AND path = ?"
@@ -70,7 +68,9 @@ class Observations:
         ``last_numbers`` maps a token to (Observe value, message id, age in seconds) of its last report on
         disk, so that what a device sends again after our restart is not taken twice.
         """
-        for endpoint_name, path, doc in self._database.read("SELECT endpoint_name, path, doc FROM desired", ()):
+        for endpoint_name, path, doc in self._database.read(
+            "SELECT endpoint_name, path, doc FROM desired", ()
+        ):
             self._asked.setdefault(endpoint_name, {})[path] = bool(json.loads(doc)["wanted"])
         now = self._monotonic()
         rows = self._database.read("SELECT token, registration_id, doc FROM observations", ())
@@ -110,9 +110,7 @@ class Observations:
         """Not wanted any more, not even as a default."""
         self._set(registration, path, False, done)
 
-    def _set(
-        self, registration: Registration, path: Path, on: bool, done: Callable[[], None] | None
-    ) -> None:
+    def _set(self, registration: Registration, path: Path, on: bool, done: Callable[[], None] | None) -> None:
         text = str(path)
         asked = self._asked.setdefault(registration.endpoint_name, {})
         if not on and text not in self._default_paths(registration):
@@ -179,10 +177,14 @@ class Observations:
         if observation is not None:
             self.add(registration, observation)
         elif not response.failure:
-            words = outcome_words(response.code) if not response.ok else "the device answered without observing"
+            words = (
+                outcome_words(response.code) if not response.ok else "the device answered without observing"
+            )
             self.refused(registration, path, words)
         else:
-            log.info("%s: observing %s: %s", registration.endpoint_name, path, failure_words(response.failure))
+            log.info(
+                "%s: observing %s: %s", registration.endpoint_name, path, failure_words(response.failure)
+            )
         self._answered(registration, path, response)
 
     def add(self, registration: Registration, observation: Observation) -> None:
@@ -199,7 +201,7 @@ class Observations:
             (
                 observation.token,
                 registration.id,
-                json.dumps({"path": path, "since": round(observation.since, 3)}, separators=(",", ":")),
+                encode_json({"path": path, "since": round(observation.since, 3)}),
             ),
         )
 

@@ -26,6 +26,8 @@ _SAVE = (
 )
 _FORGET = "DELETE FROM registrations WHERE endpoint_name = ?"
 
+encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
 # 9 random bytes are 12 characters: over NoSec the location is all that a stranger would have to guess,
 # and clients keep as little as 32 bytes for it (Zephyr).
 _LOCATION_BYTES = 9
@@ -101,7 +103,7 @@ class Registration:
     def to_json(self) -> str:
         """The document that outlives a restart; `Registry.load` takes it back."""
         client = self.client
-        return json.dumps(
+        return encode_json(
             {
                 "peer": client.peer.to_json(),
                 "version": client.version,
@@ -114,9 +116,7 @@ class Registration:
                 "parameters": self.parameters,
                 "registered_at": round(self.registered_at, 3),
                 "ended": self.ended,
-            },
-            separators=(",", ":"),
-            ensure_ascii=False,
+            }
         )
 
 

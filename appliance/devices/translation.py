@@ -8,13 +8,13 @@ time; several times of one resource become several rows of the journal, oldest f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from math import isfinite
 
 from appliance.broker.broker import Broker
-from appliance.broker.entities import EntityUpdate, JournalRow
+from appliance.broker.entities import Attribute, EntityUpdate, JournalRow
 from appliance.devices.registry import Registration
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import Report, ResourceType, ValueFormatError, to_json
@@ -97,7 +97,11 @@ class Translation:
         """An Observe was answered without a value."""
         words = failure_words(response.failure) if response.failure else outcome_words(response.code)
         self._accept(
-            registration, "observation", {"path": str(path), "code": response.code, "words": words}, None, None
+            registration,
+            "observation",
+            {"path": str(path), "code": response.code, "words": words},
+            None,
+            None,
         )
 
     def observation_ended(
@@ -141,23 +145,20 @@ class Translation:
         """Values a device reported or answered, ``source`` "notify", "read" or "write"."""
         entity = registration.client.endpoint_name
         body = {"warning": warning} if warning else None
-        moments: dict[float, dict[str, tuple[object, int, dict[str, object] | None]]] = {}
+        moments: dict[float, dict[str, Attribute]] = {}
         now = self._wall()
+        plain: object
         for path, value, at, modelled in reports:
             if modelled and source == "notify":
                 metadata = None
             else:
                 metadata = _metadata(source, modelled)
-            if type(value) is float:
-                if not isfinite(value):
-                    value = str(value)  # JSON has no NaN and no infinity
-            elif type(value) is not int:
-                value = _plain(value)
+            plain = value if type(value) is int else _plain(value)
             moment = now if at is None else at
             attributes = moments.get(moment)
             if attributes is None:
                 attributes = moments[moment] = {}
-            attributes[attribute_name(path)] = (value, int(moment * 1000), metadata)
+            attributes[attribute_name(path)] = (plain, int(moment * 1000), metadata)
         accept = self._broker.accept
         if len(moments) == 1:
             accept(EntityUpdate(entity, DEVICE, "value", attributes, body, receipt), done, failed)
@@ -241,7 +242,11 @@ class Translation:
         now = self._wall()
         return [
             self._value(
-                registration, path, _plain(value), int((now if at is None else at) * 1000), _metadata(source, modelled)
+                registration,
+                path,
+                _plain(value),
+                int((now if at is None else at) * 1000),
+                _metadata(source, modelled),
             )
             for path, value, at, modelled in reports
         ]
@@ -252,7 +257,7 @@ class Translation:
         path: Path,
         value: object,
         at_ms: int,
-        metadata: dict[str, object] | None = None,
+        metadata: Mapping[str, object] | None = None,
     ) -> dict[str, object]:
         resource = registration.client.model.resource(path) if registration is not None else None
         raw = metadata is not None and bool(metadata.get("raw"))
@@ -266,7 +271,9 @@ class Translation:
         warning = None
         if raw:
             warning = "Kept as received: there is no object model for it, or the data does not fit the model."
-        text = shown if isinstance(shown, str) else str(shown).lower() if isinstance(shown, bool) else str(shown)
+        text = (
+            shown if isinstance(shown, str) else str(shown).lower() if isinstance(shown, bool) else str(shown)
+        )
         return {
             "path": str(path),
             "name": resource.name if resource is not None else None,
@@ -282,7 +289,7 @@ class Translation:
         }
 
 
-def _metadata(source: str, modelled: bool) -> dict[str, object] | None:
+def _metadata(source: str, modelled: bool) -> Mapping[str, object] | None:
     if modelled:
         return None if source == "notify" else _READ if source == "read" else _WRITE
     return _RAW if source == "notify" else _RAW_READ
@@ -290,12 +297,12 @@ def _metadata(source: str, modelled: bool) -> dict[str, object] | None:
 
 def _plain(value: object) -> object:
     """A LwM2M value as the hall keeps it: JSON types only; bytes are hex, an object link is "3:0"."""
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)  # JSON has no NaN and no infinity
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, tuple):
         return f"{value[0]}:{value[1]}"
-    if isinstance(value, float) and not isfinite(value):
-        return str(value)
     return value
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 from appliance.devices.observations import Observations
 from appliance.devices.registry import Registration, Registry, expiry, new_location
@@ -16,6 +16,7 @@ from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation
 from appliance.lwm2m.operations import Register, Update
 from appliance.lwm2m.path import Path
+from appliance.lwm2m.registration import RegistrationError, settle_update
 from appliance.lwm2m.words import outcome_words
 from appliance.southbound.server import (
     LwM2MServer,
@@ -25,7 +26,7 @@ from appliance.southbound.server import (
     Response,
     Source,
 )
-from appliance.storage.database import StorageFull
+from appliance.storage.errors import StorageFull
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,10 @@ class DeviceUplink:
             expires=expiry(operation.lifetime_s, self._settings.expiry_grace_s, self._monotonic()),
         )
         registration.client.identity = source.identity
+        if lists_secrets(operation.objects.payload, operation.objects.root):
+            registration.warn(
+                "The device lists its security objects (0 or 21); nobody should be able to read them."
+            )
         try:
             if known is not None:
                 if not known.ended:
@@ -98,6 +103,11 @@ class DeviceUplink:
             return
         if registration.client.identity != source.identity:
             reply.bad_request("this registration belongs to another identity")
+            return
+        try:
+            operation = settle_update(operation, registration.client.version, registration.client.objects)
+        except RegistrationError as error:
+            reply.refuse(error.code, str(error))
             return
         changed = self._apply(registration, operation, source)
         registration.seen_at = self._wall()
@@ -126,9 +136,8 @@ class DeviceUplink:
         if operation.binding is not None and operation.binding != registration.binding:
             registration.binding = operation.binding
             changed = True
-        # Absence of Q in an Update leaves queue mode as it is (OMA issue 490).
-        if operation.queue_mode and not registration.queue_mode:
-            registration.queue_mode = True
+        if operation.queue_mode is not None and operation.queue_mode != registration.queue_mode:
+            registration.queue_mode = operation.queue_mode
             changed = True
         if operation.sms_number is not None and operation.sms_number != registration.sms_number:
             registration.sms_number = operation.sms_number
@@ -212,7 +221,9 @@ class DeviceUplink:
 
     def _lost(self, notification: Notification, error: Exception) -> None:
         """Not on disk: no ACK, and what the device sends again counts as new."""
-        log.error("%s: a notification could not be stored: %s", notification.observation.client.endpoint_name, error)
+        log.error(
+            "%s: a notification could not be stored: %s", notification.observation.client.endpoint_name, error
+        )
         notification.observation.number = None
         self._server.refuse(notification, reset=False)
 
@@ -261,10 +272,20 @@ class DeviceUplink:
             log.warning("%s: first value of %s not stored", registration.endpoint_name, path)
 
 
+@lru_cache(maxsize=512)
+def lists_secrets(payload: bytes, root: str) -> bool:
+    """Whether a device registered objects that hold keys; they are left out of its list, and people are told."""
+    return any(f"<{root}/{object_id}{end}".encode() in payload for object_id in (0, 21) for end in "/>")
+
+
 def _receipt(notification: Notification) -> bytes:
     """What makes this report recognisable if it comes again after a restart: token, Observe value, MID."""
     number = notification.event.observe or 0
-    return notification.observation.token + number.to_bytes(3, "big") + notification.event.message.mid.to_bytes(2, "big")
+    return (
+        notification.observation.token
+        + number.to_bytes(3, "big")
+        + notification.event.message.mid.to_bytes(2, "big")
+    )
 
 
 def read_receipt(receipt: bytes) -> tuple[bytes, int, int]:

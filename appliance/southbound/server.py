@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from appliance.coap import message as coap
@@ -20,14 +21,12 @@ from appliance.coap.endpoint import (
     Event,
     NotificationReceived,
     QueueFull,
-    RequestFailed,
     RequestReceived,
     ResponseReceived,
     is_fresh,
 )
 from appliance.coap.transmission import Transmission
 from appliance.lwm2m import content_format as formats
-from appliance.lwm2m.attributes import AttributeError_ as AttributesError
 from appliance.lwm2m.codecs import CodecError, decode, encode
 from appliance.lwm2m.definitions import Definitions, Model
 from appliance.lwm2m.links import Link, LinkFormatError, parse_links
@@ -44,7 +43,7 @@ from appliance.lwm2m.operations import (
     Write,
     WriteAttributes,
 )
-from appliance.lwm2m.path import Path, PathError
+from appliance.lwm2m.path import Path
 from appliance.lwm2m.registration import RegistrationError, parse_register, parse_update
 from appliance.lwm2m.values import Report
 from appliance.southbound.client import Client
@@ -262,17 +261,23 @@ class LwM2MServer:
     def client(self, endpoint_name: str, peer: UdpPeer, version: str, objects: ObjectList) -> Client:
         """A partner for requests, from what it registered."""
         return Client(
-            endpoint_name, peer, version, objects, Model.of(self._definitions, objects.object_versions(version))
+            endpoint_name,
+            peer,
+            version,
+            objects,
+            Model.of(self._definitions, objects.object_versions(version)),
         )
 
     def restore_observation(self, observation: Observation) -> None:
         """After a restart: notifications with this token are ours."""
-        self._endpoint.restore_observation(observation.token, observation)
+        self._endpoint.restore_observation(
+            observation.token, observation, options=_path_options(observation.client.root, observation.path)
+        )
 
     def end_observation(self, observation: Observation) -> None:
         """Drop it on our side; the device hears it as the RST to its next notification (RFC 7641 §3.6)."""
         if observation.token:
-            self._endpoint.end_observation(observation.token)
+            self._endpoint.end_observation(observation.token, self._loop.time())
 
     def forget(self, client: Client) -> None:
         """The registration ended: end the requests that still wait for the device."""
@@ -308,9 +313,7 @@ class LwM2MServer:
         observation = None
         if isinstance(operation, Observe):
             observation = Observation(client, operation.path, self._wall())
-        pending = _Pending(
-            client, operation, self._loop.time() + timeout_s, done, candidates, observation
-        )
+        pending = _Pending(client, operation, self._loop.time() + timeout_s, done, candidates, observation)
         pending.tried = next(candidates, None)
         self._transmit(pending)
 
@@ -395,7 +398,7 @@ class LwM2MServer:
                     payload = formats.empty_instance(sends, path.child(instance_id), client.root)
             case Delete(path=path):
                 code = coap.DELETE
-        options = [(option.URI_PATH, part.encode()) for part in _segments(client.root, path)]
+        options = list(_path_options(client.root, path))
         if sends is not None:
             options.append((option.CONTENT_FORMAT, option.encode_uint(sends)))
         options.extend((option.URI_QUERY, query.encode()) for query in queries)
@@ -404,10 +407,9 @@ class LwM2MServer:
         return code, options, payload
 
     def _cancel(self, request_id: int) -> None:
-        self._endpoint.cancel_request(request_id, self._loop.time())
-        pending = self._pending.pop(request_id, None)
-        if pending is not None:
-            pending.done(Response(0, failure="cancelled"))
+        now = self._loop.time()
+        for event in self._endpoint.cancel_request(request_id, now):
+            self._dispatch(event, now)
 
     # From the engine
 
@@ -416,14 +418,13 @@ class LwM2MServer:
             self._dispatch(event, now)
 
     def _dispatch(self, event: Event, now: float) -> None:
-        kind = type(event)
-        if kind is NotificationReceived:
+        if isinstance(event, NotificationReceived):
             self._on_notification(event, now)
-        elif kind is RequestReceived:
+        elif isinstance(event, RequestReceived):
             self._on_request(event)
-        elif kind is ResponseReceived:
+        elif isinstance(event, ResponseReceived):
             self._on_response(event)
-        elif kind is RequestFailed:
+        else:
             pending = self._pending.pop(event.request_id, None)
             if pending is not None:
                 pending.done(Response(0, failure=event.reason))
@@ -480,7 +481,7 @@ class LwM2MServer:
         then: Callable[[], None] | None = None,
     ) -> None:
         """Answer a request of a device; ``then`` runs when the answer is on the wire."""
-        self._endpoint.respond(request, code, payload, options, now=self._loop.time())
+        self._endpoint.respond(request, code, payload, tuple(options), now=self._loop.time())
         if then is None:
             self._schedule_pump()
         else:
@@ -504,7 +505,7 @@ class LwM2MServer:
         observation = pending.observation
         if observation is not None and event.observing:
             observation.token = event.token
-            observation.number = option.first_uint(message.options, option.OBSERVE)
+            observation.number = option.find_uint(message.options, option.OBSERVE)
             observation.number_at = self._loop.time()
         else:
             observation = None
@@ -518,7 +519,7 @@ class LwM2MServer:
         observation: Observation | None,
     ) -> Response:
         client, operation = pending.client, pending.operation
-        content_format = option.first_uint(message.options, option.CONTENT_FORMAT)
+        content_format = option.find_uint(message.options, option.CONTENT_FORMAT)
         if not 0x40 <= message.code < 0x60:
             text = message.payload.decode(errors="replace")[:200]
             return Response(message.code, content_format=content_format, rtt_s=rtt_s, warning=text)
@@ -535,7 +536,9 @@ class LwM2MServer:
                 except LinkFormatError as error:
                     warning = f"the device's list cannot be read: {error}"
             case Create():
-                segments = [v.decode(errors="replace") for n, v in message.options if n == option.LOCATION_PATH]
+                segments = [
+                    v.decode(errors="replace") for n, v in message.options if n == option.LOCATION_PATH
+                ]
                 location = "/" + "/".join(segments) if segments else None
             case _:
                 pass
@@ -565,28 +568,32 @@ class LwM2MServer:
         observation: Observation = event.key
         client = observation.client
         source = Source(event.peer, self._bearer.name, None)
-        if event.peer != client.peer and client.identity is None:
+        if event.peer.address != client.peer.address and client.identity is None:
             # Over NoSec anybody can send from anywhere. Silence, not RST: a RST would end the real observation.
             self._endpoint.refuse_notification(event, now, reset=False)
             self._uplink.strange_notification(observation, source)
             return
         message = event.message
         number = event.observe
-        if 0x40 <= message.code < 0x60 and number is not None:
+        if not event.final and number is not None:
             if observation.number is not None and not is_fresh(
                 number, observation.number, now - observation.number_at
             ):
-                self._endpoint.accept_notification(event, now)  # seen or overtaken: a receipt, nothing to keep
+                self._endpoint.accept_notification(
+                    event, now
+                )  # seen or overtaken: a receipt, nothing to keep
                 return
             observation.number = number
             observation.number_at = now
             reports, warning = self._reports(
-                client, option.first_uint(message.options, option.CONTENT_FORMAT), message.payload, observation.path
+                client,
+                option.find_uint(message.options, option.CONTENT_FORMAT),
+                message.payload,
+                observation.path,
             )
             self._uplink.notify(Notification(observation, source, reports, 0, warning, event))
             return
         # An error, or an answer without Observe, ends the observation (RFC 7641 §3.2, §4.2).
-        self._endpoint.end_observation(observation.token)
         text = message.payload.decode(errors="replace")[:200] if message.code >= 0x80 else ""
         self._uplink.notify(Notification(observation, source, (), message.code, text, event))
 
@@ -632,6 +639,7 @@ class LwM2MServer:
         self._pump()
 
 
-def _segments(root: str, path: Path) -> list[str]:
-    """Uri-Path segments of a path below the device's root."""
-    return [part for part in f"{root}{path}".split("/") if part]
+@lru_cache(maxsize=4096)
+def _path_options(root: str, path: Path) -> tuple[tuple[int, bytes], ...]:
+    """The Uri-Path options of a path below the device's root; a fleet shares them."""
+    return tuple((option.URI_PATH, part.encode()) for part in f"{root}{path}".split("/") if part)

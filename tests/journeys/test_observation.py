@@ -81,7 +81,9 @@ def test_from_another_port_without_security_it_is_refused_in_silence_and_shown(h
         assert device.silence()
         assert values(house, "sensor") == [20.0]
         eventually(
-            lambda: any("address proves nothing" in w for w in house.api("GET", "/devices/sensor")[1]["warnings"]),
+            lambda: any(
+                "address proves nothing" in w for w in house.api("GET", "/devices/sensor")[1]["warnings"]
+            ),
             "the refusal is not shown",
         )
         assert house.events("sensor", "refused")

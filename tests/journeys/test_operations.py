@@ -58,7 +58,9 @@ def test_read_of_a_resource(house: House) -> None:
 def test_read_of_an_instance_in_tlv(house: House) -> None:
     tlv = b"\xc3\x00abc" + b"\xc1\x09\x64"
     with device_of(house) as device:
-        _, status, outcome = operate(house, device, {"operation": "Read", "path": "/3/0"}, codes.CONTENT, tlv, 11542)
+        _, status, outcome = operate(
+            house, device, {"operation": "Read", "path": "/3/0"}, codes.CONTENT, tlv, 11542
+        )
     assert status == 200
     assert [(v["path"], v["value"]) for v in outcome["values"]] == [("/3/0/0", "abc"), ("/3/0/9", 100)]
 
@@ -66,7 +68,12 @@ def test_read_of_an_instance_in_tlv(house: House) -> None:
 def test_an_answer_without_a_model_is_kept_raw_with_a_warning(house: House) -> None:
     with device_of(house, "</1/0>,</33000/0>") as device:
         _, status, outcome = operate(
-            house, device, {"operation": "Read", "path": "/33000/0"}, codes.CONTENT, b"\xc2\x01\xca\xfe", 11542
+            house,
+            device,
+            {"operation": "Read", "path": "/33000/0"},
+            codes.CONTENT,
+            b"\xc2\x01\xca\xfe",
+            11542,
         )
         assert status == 200
         value = outcome["values"][0]
@@ -108,7 +115,10 @@ def test_write_of_an_instance_updates_by_default_and_replaces_on_demand(house: H
         )
         assert request.code == codes.POST
         request, _, _ = operate(
-            house, device, {"operation": "Write", "path": "/3/0", "values": values, "mode": "replace"}, codes.CHANGED
+            house,
+            device,
+            {"operation": "Write", "path": "/3/0", "values": values, "mode": "replace"},
+            codes.CHANGED,
         )
         assert request.code == codes.PUT
 
@@ -165,9 +175,7 @@ def test_write_attributes(house: House) -> None:
 
 def test_a_refusal_of_the_device_is_an_outcome_in_words(house: House) -> None:
     with device_of(house) as device:
-        _, status, outcome = operate(
-            house, device, {"operation": "Read", "path": "/3/0/77"}, codes.NOT_FOUND
-        )
+        _, status, outcome = operate(house, device, {"operation": "Read", "path": "/3/0/77"}, codes.NOT_FOUND)
     assert status == 200
     assert (outcome["code"], outcome["ok"]) == ("4.04", False)
     assert len(outcome["words"]) > len("Not Found")

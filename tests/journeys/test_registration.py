@@ -119,7 +119,9 @@ def test_a_repeated_register_is_answered_from_memory_rfc7252_4_5(house: House) -
 
 def test_no_request_reaches_the_device_before_its_register_answer(house: House) -> None:
     with LockstepDevice(house, "sensor") as device:
-        message = aiocoap.Message(code=codes.POST, payload=b"</3303/0>", _mtype=types.CON, _token=os.urandom(4))
+        message = aiocoap.Message(
+            code=codes.POST, payload=b"</3303/0>", _mtype=types.CON, _token=os.urandom(4)
+        )
         message.opt.uri_path = ("rd",)
         message.opt.uri_query = ("ep=sensor", "lt=60", "lwm2m=1.1", "b=U")
         message.opt.content_format = 40

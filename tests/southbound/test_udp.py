@@ -54,7 +54,9 @@ async def exchange(client: socket.socket, data: bytes, address: tuple[str, int])
 
 
 @pytest.mark.parametrize("asked", ["127.0.0.1", "127.0.0.2", "127.9.8.7"])
-def test_an_answer_leaves_from_the_ipv4_address_that_was_asked(loop: asyncio.AbstractEventLoop, asked: str) -> None:
+def test_an_answer_leaves_from_the_ipv4_address_that_was_asked(
+    loop: asyncio.AbstractEventLoop, asked: str
+) -> None:
     async def main() -> None:
         echo = Echo(loop, bind=("0.0.0.0",))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -104,9 +106,7 @@ def test_a_port_in_use_is_refused_in_words(loop: asyncio.AbstractEventLoop) -> N
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
-        bearer = UdpBearer(
-            CoapSettings(port=port, bind=("0.0.0.0",)), loop, lambda *_: None, lambda: None
-        )
+        bearer = UdpBearer(CoapSettings(port=port, bind=("0.0.0.0",)), loop, lambda *_: None, lambda: None)
         with pytest.raises(PortInUse, match=rf"{port}.*coap\.port"):
             bearer.start()
 
