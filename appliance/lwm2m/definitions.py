@@ -216,14 +216,15 @@ class Model:
 def version_key(version: str) -> tuple[int, int]:
     """``"1.10"`` as (1, 10), so that versions sort; (0, 0) for a text that is no version."""
     major, _, minor = version.partition(".")
-    if major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit() and len(version) <= 20:
+    if major.isascii() and major.isdigit() and minor.isascii() and minor.isdigit() and len(version) <= 10:
         return int(major), int(minor)
     return 0, 0
 
 
 def _distance(known: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int, int]:
     # Minor versions are compatible, major ones are not (C §7.2.1); of two equally near, the newer knows more.
-    return abs(known[0] - wanted[0]), abs(known[1] - wanted[1]), -known[1]
+    apart = abs((known[0] - wanted[0]) * 100_000 + known[1] - wanted[1])
+    return abs(known[0] - wanted[0]), apart, -known[1]
 
 
 def encode_object(definition: ObjectDefinition) -> str:
