@@ -75,8 +75,8 @@ class Appliance:
     async def start(self) -> None:
         """Bring everything up; when this returns, devices and people are answered.
 
-        Raises CommandFailed with a sentence (a port in use, a state folder in use or too new); whatever was started
-        before the failure is stopped again.
+        Raises CommandFailed with a sentence (a port in use, a state folder in use or too new); whatever was
+        started before the failure is stopped again.
         """
         try:
             await self._start()

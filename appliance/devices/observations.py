@@ -215,7 +215,7 @@ class Observations:
         return None
 
     def _default_paths(self, registration: Registration) -> tuple[str, ...]:
-        """What is observed of a device with this object list; one computation per list, as fleets share it."""
+        """What is observed of a device with this object list; computed once per list, as fleets share it."""
         objects = registration.client.objects
         known = self._defaults.get(id(objects))
         if known is not None and known[0] is objects:

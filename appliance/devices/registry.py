@@ -9,6 +9,7 @@ Update there is answered 4.04 and the device registers anew.
 
 from __future__ import annotations
 
+import base64
 import heapq
 import json
 import secrets
@@ -120,9 +121,18 @@ class Registration:
         )
 
 
-def new_location() -> str:
-    """A fresh registration id: short, safe in a URI, not to be guessed."""
-    return secrets.token_urlsafe(_LOCATION_BYTES)
+class Locations:
+    """Fresh registration ids: short, safe in a URI, not to be guessed. One system call gives a hundred."""
+
+    def __init__(self) -> None:
+        self._pool = b""
+
+    def take(self) -> str:
+        """The next one; none is given twice."""
+        if not self._pool:
+            self._pool = secrets.token_bytes(_LOCATION_BYTES * 100)
+        fresh, self._pool = self._pool[:_LOCATION_BYTES], self._pool[_LOCATION_BYTES:]
+        return base64.urlsafe_b64encode(fresh).decode()
 
 
 def expiry(lifetime_s: int, grace_s: float, now: float) -> float:

@@ -13,7 +13,7 @@ class DevicesSettings:
         default=True,
         metadata={
             "unit": "",
-            "doc": "Observe every sensor value a device offers: resource 5700, or 5500, of objects 3200 to 3399.",
+            "doc": "Observe each sensor value offered: resource 5700, or 5500, of objects 3200 to 3399.",
         },
     )
     observe_paths: tuple[str, ...] = field(

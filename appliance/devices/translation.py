@@ -149,10 +149,7 @@ class Translation:
         now = self._wall()
         plain: object
         for path, value, at, modelled in reports:
-            if modelled and source == "notify":
-                metadata = None
-            else:
-                metadata = _metadata(source, modelled)
+            metadata = None if modelled and source == "notify" else _metadata(source, modelled)
             plain = value if type(value) is int else _plain(value)
             moment = now if at is None else at
             attributes = moments.get(moment)

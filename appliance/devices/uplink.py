@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 
 from appliance.devices.observations import Observations
-from appliance.devices.registry import Registration, Registry, expiry, new_location
+from appliance.devices.registry import Locations, Registration, Registry, expiry
 from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation
 from appliance.lwm2m.operations import Register, Update
@@ -51,6 +51,7 @@ class DeviceUplink:
         self._translation = translation
         self._monotonic = monotonic
         self._wall = wall
+        self._locations = Locations()
 
     # Registration interface
 
@@ -65,7 +66,7 @@ class DeviceUplink:
             reply.unavailable("this server has as many devices as it may have")
             return
         registration = Registration(
-            new_location(),
+            self._locations.take(),
             self._server.client(endpoint_name, source.peer, operation.version, operation.objects),
             lifetime_s=operation.lifetime_s,
             binding=operation.binding,
@@ -96,7 +97,7 @@ class DeviceUplink:
             self._unstored(reply, error)
 
     def update(self, location: str, operation: Update, source: Source, reply: Reply) -> None:
-        """OMA Core §6.2.2: refreshes the lifetime; parameters are partial, an object list replaces the list."""
+        """OMA Core §6.2.2: refreshes the lifetime; parameters are partial, an object list replaces."""
         registration = self._registry.at(location)
         if registration is None:
             reply.not_found("no such registration; register again")
@@ -274,7 +275,7 @@ class DeviceUplink:
 
 @lru_cache(maxsize=512)
 def lists_secrets(payload: bytes, root: str) -> bool:
-    """Whether a device registered objects that hold keys; they are left out of its list, and people are told."""
+    """Whether a device registered objects that hold keys; they are left out, and people are told."""
     return any(f"<{root}/{object_id}{end}".encode() in payload for object_id in (0, 21) for end in "/>")
 
 

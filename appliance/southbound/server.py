@@ -56,7 +56,7 @@ Downlink = Read | Write | WriteAttributes | Execute | Create | Delete | Discover
 
 
 class Source(NamedTuple):
-    """Who sent an operation: the address, the bearer's name, and what the transport proved (None: nothing)."""
+    """Who sent an operation: address, the bearer's name, what the transport proved (None: nothing)."""
 
     peer: UdpPeer
     bearer: str
@@ -228,6 +228,7 @@ class LwM2MServer:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = float("inf")
         self._pump_scheduled = False
+        self._after_pump: list[Callable[[], None]] = []
 
     # Life
 
@@ -298,7 +299,8 @@ class LwM2MServer:
         """Carry out one operation at a device; ``done`` is called once, later, with how it ended.
 
         Where the content format is ours to choose and the device answers 4.06 or 4.15, the next one is tried
-        (OMA Core §7.4); a ``content_format`` given is the only one. Raises CodecError when the values cannot be encoded, before anything is sent.
+        (OMA Core §7.4); a ``content_format`` given is the only one. Raises CodecError when the values cannot
+        be encoded, before anything is sent.
         """
         candidates: Iterator[int | None] = iter((None,))
         if content_format is not None:
@@ -482,11 +484,9 @@ class LwM2MServer:
     ) -> None:
         """Answer a request of a device; ``then`` runs when the answer is on the wire."""
         self._endpoint.respond(request, code, payload, tuple(options), now=self._loop.time())
-        if then is None:
-            self._schedule_pump()
-        else:
-            self._pump()
-            then()
+        if then is not None:
+            self._after_pump.append(then)
+        self._schedule_pump()
 
     def _on_response(self, event: ResponseReceived) -> None:
         pending = self._pending.pop(event.request_id, None)
@@ -569,7 +569,7 @@ class LwM2MServer:
         client = observation.client
         source = Source(event.peer, self._bearer.name, None)
         if event.peer.address != client.peer.address and client.identity is None:
-            # Over NoSec anybody can send from anywhere. Silence, not RST: a RST would end the real observation.
+            # Over NoSec anybody can send from anywhere. Silence, as a RST would end the real observation.
             self._endpoint.refuse_notification(event, now, reset=False)
             self._uplink.strange_notification(observation, source)
             return
@@ -623,6 +623,10 @@ class LwM2MServer:
         transmit = self._bearer.transmit
         for data, peer in self._endpoint.take_datagrams():
             transmit(data, peer)
+        if self._after_pump:
+            after, self._after_pump = self._after_pump, []
+            for then in after:
+                then()
         due = self._endpoint.next_timer()
         if due is not None and due < self._timer_due:
             if self._timer is not None:

@@ -163,7 +163,7 @@ class UdpBearer:
                 info = _IN6_PKTINFO.pack(local, 0)
                 bound.sendmsg((data,), ((_IPPROTO_IPV6, IPV6_PKTINFO, info),), 0, address)
         except OSError as error:
-            # A full socket buffer, an address that went away, a pending ICMP error of somebody else's datagram.
+            # A full socket buffer, an address that went away, a pending ICMP error of another datagram.
             self.send_errors += 1
             log.debug("datagram to %s not sent: %s", peer, error)
             return

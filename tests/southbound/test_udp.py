@@ -1,4 +1,4 @@
-"""The UDP bearer on both event loops: answers leave from the address that was asked, ICMP errors are survived."""
+"""The UDP bearer on both event loops: answers from the address that was asked, ICMP errors survived."""
 
 from __future__ import annotations
 
