@@ -20,11 +20,8 @@ from appliance.simulator.options import SimulatorOptions
 APART_S = 0.005  # between the first Registers of two devices
 
 
-async def run(options: SimulatorOptions, *, stop: asyncio.Event | None = None) -> int:
-    """Run the simulation until ``stop``, SIGINT, SIGTERM or the end of its duration; then deregister.
-
-    Gives an exit status: 0, or 1 when a device was never registered, or 2 when the options do not work.
-    """
+async def simulate(options: SimulatorOptions, *, stop: asyncio.Event | None = None) -> int:
+    """See appliance.simulator.run."""
     try:
         kinds = read_objects(options.objects)
         options = replace(options, server=await _resolved(options))

@@ -15,6 +15,7 @@ import binascii
 import json
 import struct
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from appliance.simulator import cbor
@@ -100,7 +101,7 @@ def _text(value: Value) -> bytes:
             return base64.b64encode(value)
         case float():
             shown = repr(value)  # the shortest text that reads back as the same number
-            return (shown if "e" not in shown else format(value, "f")).encode()
+            return (shown if "e" not in shown else format(Decimal(shown), "f")).encode()
         case _:
             return str(value).encode()
 

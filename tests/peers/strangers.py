@@ -1,0 +1,242 @@
+"""Other people's programs against ours: how they are built, started and spoken to."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import itertools
+import json
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+LESHAN = HERE / "leshan"
+PATIENCE_S = 30.0  # for anything that another process is to do
+
+
+def command(name: str) -> str:
+    """The path of a program; without it the test fails with the remedy."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.fail(f"{name} is missing: scripts/test installs it")
+    return found
+
+
+def leshan_classpath() -> str:
+    """Compile tests/peers/leshan unless that is done for these very sources; the class path for java.
+
+    Maven fetches Leshan once and needs no network after that.
+    """
+    target = LESHAN / "target"
+    sources = sorted([LESHAN / "pom.xml", *LESHAN.glob("src/**/*.java")])
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    stamp = target / "built-from"
+    if not stamp.exists() or stamp.read_text() != digest:
+        maven = [command("mvn"), "-q", "-B", "-f", str(LESHAN / "pom.xml"), "compile"]
+        offline = subprocess.run([*maven, "-o"], capture_output=True, text=True, check=False)
+        if offline.returncode:
+            online = subprocess.run(maven, capture_output=True, text=True, check=False)
+            if online.returncode:
+                pytest.fail(f"Maven could not build the Leshan peers:\n{online.stdout}{online.stderr}")
+        stamp.write_text(digest)
+    return f"{target / 'classes'}:{target / 'lib'}/*"
+
+
+class LineProcess:
+    """A process that prints one JSON object a line and takes one command a line."""
+
+    def __init__(self, arguments: list[str], **more: Any) -> None:
+        self.process = subprocess.Popen(
+            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, **more
+        )
+        self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                self._lines.put(json.loads(line))
+        self._lines.put(None)
+
+    def say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def expect(self, event: str, **facts: Any) -> dict[str, Any]:
+        """The next line of that kind with those facts; lines of other kinds before it are passed over."""
+        seen = []
+        while True:
+            try:
+                line = self._lines.get(timeout=PATIENCE_S)
+            except queue.Empty:
+                pytest.fail(f"no {event} {facts} in {PATIENCE_S} s, but: {seen}")
+            if line is None:
+                pytest.fail(f"the process ended before {event} {facts}; it said: {seen}")
+            if line.get("event") == event and all(line.get(key) == value for key, value in facts.items()):
+                return line
+            seen.append(line)
+
+    def line(self) -> dict[str, Any]:
+        """The next line, whatever it says."""
+        line = self._lines.get(timeout=PATIENCE_S)
+        if line is None:
+            pytest.fail("the process ended without a line")
+        return line
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            with contextlib.suppress(BrokenPipeError):
+                self.say("quit")
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+        self.process.wait()
+        self._reader.join()
+
+
+class LeshanDevice(LineProcess):
+    """peers.Device: see there for its commands and events."""
+
+    def __init__(self, uri: str, endpoint_name: str, lifetime_s: int = 300) -> None:
+        self.endpoint_name = endpoint_name
+        arguments = ["-cp", leshan_classpath(), "peers.Device", uri, endpoint_name, str(lifetime_s)]
+        super().__init__([command("java"), "-XX:TieredStopAtLevel=1", "-Xshare:auto", *arguments])
+
+
+class Api:
+    """The JSON API of a gateway on this machine."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self._port = port
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, Any]:
+        """Status and JSON of one request below /api/v1."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
+        with contextlib.closing(connection):
+            target = f"/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
+            content = None if body is None else json.dumps(body)
+            headers = self._headers | ({"Content-Type": "application/json"} if content else {})
+            connection.request(method, target, content, headers)
+            answer = connection.getresponse()
+            raw = answer.read()
+        return answer.status, json.loads(raw) if raw else None
+
+    def get(self, path: str, **query: Any) -> Any:
+        status, answer = self.ask("GET", path, **query)
+        assert status == 200, (path, status, answer)
+        return answer
+
+    def head(self) -> int:
+        """The last sequence number of the journal."""
+        number: int = self.get("/status")["journal_head"]
+        return number
+
+    def device(self, endpoint_name: str) -> dict[str, Any] | None:
+        status, answer = self.ask("GET", f"/devices/{quote(endpoint_name, safe='')}")
+        return answer if status == 200 else None
+
+    def operate(self, endpoint_name: str, operation: str, path: str, **more: Any) -> dict[str, Any]:
+        """The outcome of an operation, whatever the device answered."""
+        body = {"operation": operation, "path": path, **more}
+        status, answer = self.ask("POST", f"/devices/{quote(endpoint_name, safe='')}/operations", body)
+        assert status == 200, (body, status, answer)
+        outcome: dict[str, Any] = answer
+        return outcome
+
+    def values(self, endpoint_name: str, path: str) -> dict[str, Any]:
+        """Last known values by path, without any traffic."""
+        answer = self.get(f"/devices/{quote(endpoint_name, safe='')}/values", path=path)
+        return {value["path"]: value["value"] for value in answer["values"]}
+
+    def events(self, after: int) -> Iterator[dict[str, Any]]:
+        """The event stream from a sequence number on; ends when nothing came for a while."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
+        with contextlib.closing(connection):
+            connection.request("GET", f"/api/v1/stream?after={after}", headers=self._headers)
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            while line := answer.readline():
+                if line.startswith(b"data:"):
+                    yield json.loads(line[5:])
+
+    def until(self, wanted: Callable[[dict[str, Any]], bool], after: int) -> dict[str, Any]:
+        """The first event after ``after`` that is wanted."""
+        seen = []
+        with contextlib.suppress(TimeoutError):
+            for event in self.events(after):
+                if wanted(event):
+                    return event
+                seen.append(event)
+        pytest.fail(f"the event did not come; these did: {seen}")
+
+
+class Gateway:
+    """`homard serve` on a state folder of its own; ports stay the same over a restart."""
+
+    def __init__(self, state: Path, **settings: Any) -> None:
+        self.state = state
+        self._settings = {"coap.port": 0, "http.port": 0, "coap.bind": "127.0.0.1", **settings}
+        self._process: LineProcess | None = None
+        self.start()
+        made = subprocess.run(
+            [*HOMARD, "token", "create", "peers", "--scopes", "read,operate", "--state", str(state)],
+            capture_output=True, text=True, check=True, cwd=REPOSITORY,
+        )  # fmt: skip
+        self.token = made.stdout.strip().splitlines()[-1]
+        self.api = Api(self.http_port, self.token)
+
+    def start(self) -> None:
+        overrides = [f"--set={name}={value}" for name, value in self._settings.items()]
+        self._process = LineProcess(
+            [*HOMARD, "serve", "--state", str(self.state), *overrides], cwd=REPOSITORY
+        )
+        ready = self._process.line()
+        assert ready["ready"] is True
+        self.coap_port, self.http_port = ready["coap"], ready["http"]
+        self._settings |= {"coap.port": self.coap_port, "http.port": self.http_port}
+
+    @property
+    def uri(self) -> str:
+        return f"coap://127.0.0.1:{self.coap_port}"
+
+    def kill(self) -> None:
+        """As a power cut: no goodbye."""
+        assert self._process is not None
+        self._process.process.kill()
+        self._process.end()
+
+    def stop(self) -> int:
+        """In an orderly way; gives the exit status."""
+        assert self._process is not None
+        if self._process.process.poll() is None:
+            self._process.process.send_signal(signal.SIGTERM)
+            self._process.process.wait(PATIENCE_S)
+        self._process.end()
+        return self._process.process.returncode
+
+
+HOMARD = [sys.executable, "-m", "appliance"]
+
+_numbers = itertools.count(1)
+
+
+def fresh_name(prefix: str) -> str:
+    """An endpoint name that no other test of this run has."""
+    return f"{prefix}-{next(_numbers)}"
