@@ -1,7 +1,8 @@
 """Payloads to reports and back (LwM2M C §7.4).
 
 A decoder is total: any bytes give reports or a ``CodecError``, in time and memory linear in the
-payload. What keeps to its format but not to the model is kept raw, with ``modelled=False``.
+payload, and never more than ``fitting.MAX_REPORTS`` reports. What keeps to its format but not to the
+model is kept raw, with ``modelled=False``.
 
 ======  ================  ==========================================================
 number  module            carries
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from appliance.lwm2m import content_format as formats
 from appliance.lwm2m.codecs import cbor, lwm2m_cbor, oma_json, opaque, senml_cbor, senml_json, text, tlv
 from appliance.lwm2m.codecs.errors import CodecError
 from appliance.lwm2m.values import ResourceType
@@ -40,23 +42,34 @@ __all__ = ["CodecError", "decode", "encode"]
 
 
 _ONE_VALUE: dict[int, Callable[[bytes, Path, Model], list[Report]]] = {
-    0: text.decode, 1541: text.decode, 40: text.decode,
-    42: opaque.decode, 1544: opaque.decode, 60: cbor.decode,
-}  # fmt: skip
+    formats.TEXT: text.decode,
+    formats.LINK: text.decode,
+    formats.OPAQUE: opaque.decode,
+    formats.CBOR: cbor.decode,
+}
 _UNNAMED: dict[int, Callable[[bytes, Path, Model], list[Report]]] = {
-    11542: tlv.decode, 1542: tlv.decode, 11544: lwm2m_cbor.decode,
-}  # fmt: skip
+    formats.TLV: tlv.decode,
+    formats.LWM2M_CBOR: lwm2m_cbor.decode,
+}
 _NAMED: dict[int, Callable[[bytes, Path, Model, str, float | None], list[Report]]] = {
-    110: senml_json.decode, 320: senml_json.decode, 112: senml_cbor.decode, 322: senml_cbor.decode,
-    11543: oma_json.decode, 1543: oma_json.decode,
-}  # fmt: skip
+    formats.SENML_JSON: senml_json.decode,
+    formats.SENML_ETCH_JSON: senml_json.decode,
+    formats.SENML_CBOR: senml_cbor.decode,
+    formats.SENML_ETCH_CBOR: senml_cbor.decode,
+    formats.OMA_JSON: oma_json.decode,
+}
 _ENCODE_UNNAMED: dict[int, Callable[[Path, Sequence[Report], Model], bytes]] = {
-    0: text.encode, 42: opaque.encode, 60: cbor.encode, 11542: tlv.encode, 11544: lwm2m_cbor.encode,
-    1541: text.encode, 1542: tlv.encode, 1544: opaque.encode,
-}  # fmt: skip
+    formats.TEXT: text.encode,
+    formats.OPAQUE: opaque.encode,
+    formats.CBOR: cbor.encode,
+    formats.TLV: tlv.encode,
+    formats.OMA_JSON: oma_json.encode,
+    formats.LWM2M_CBOR: lwm2m_cbor.encode,
+}
 _ENCODE_NAMED: dict[int, Callable[[Path, Sequence[Report], Model, str], bytes]] = {
-    110: senml_json.encode, 112: senml_cbor.encode, 11543: oma_json.encode, 1543: oma_json.encode,
-}  # fmt: skip
+    formats.SENML_JSON: senml_json.encode,
+    formats.SENML_CBOR: senml_cbor.encode,
+}
 
 
 def decode(
@@ -89,13 +102,16 @@ def decode(
     unnamed = _UNNAMED.get(content_format)
     if unnamed is not None:
         return unnamed(payload, base, model)
+    if formats.canonical(content_format) != content_format:
+        return decode(formats.canonical(content_format), payload, base, model, root, now)
     raise CodecError(f"Content format {content_format} is none that LwM2M uses for values.")
 
 
 def encode(content_format: int, base: Path, reports: Sequence[Report], model: Model, root: str = "") -> bytes:
     """The payload of a Write or Create on ``base`` with ``reports`` in it; raises ``CodecError``.
 
-    ``root``, the alternate path, goes in front of the names of the formats that have names.
+    ``root``, the alternate path, goes in front of SenML names (T 1.2.1 §6.4.1); the other formats
+    have no place for it.
     """
     named = _ENCODE_NAMED.get(content_format)
     if named is not None:
@@ -103,6 +119,8 @@ def encode(content_format: int, base: Path, reports: Sequence[Report], model: Mo
     unnamed = _ENCODE_UNNAMED.get(content_format)
     if unnamed is not None:
         return unnamed(base, reports, model)
+    if formats.canonical(content_format) != content_format:
+        return encode(formats.canonical(content_format), base, reports, model, root)
     raise CodecError(f"Content format {content_format} is none that values can be written in.")
 
 
@@ -122,21 +140,21 @@ def _guess(payload: bytes, base: Path, model: Model, root: str, now: float | Non
         ):
             return []
     first = payload[:1]
-    candidates: tuple[int, ...] = (11542,)
+    candidates: tuple[int, ...] = (formats.TLV,)
     if first == b"[":
-        candidates = (110,)
+        candidates = (formats.SENML_JSON,)
     elif first == b"{":
-        candidates = (11543,)
+        candidates = (formats.OMA_JSON,)
     elif first and (0x80 <= first[0] <= 0x9F or first[0] == 0xD9):
-        candidates = (112, 11542)
+        candidates = (formats.SENML_CBOR, formats.TLV)
     elif first and 0xA0 <= first[0] <= 0xBF:
-        candidates = (11542, 11544)
+        candidates = (formats.TLV, formats.LWM2M_CBOR)
     elif level >= 3 and first and 0x20 <= first[0] < 0x80:
         candidates = ()  # "Ab1" would be a bare resource instance element
     if payload:
-        for content_format in candidates:
+        for candidate in candidates:
             try:
-                reports = decode(content_format, payload, base, model, root, now)
+                reports = decode(candidate, payload, base, model, root, now)
             except CodecError:
                 continue
             if reports or level < 3 or payload[0] >> 6 == tlv.MULTIPLE_RESOURCE:

@@ -23,11 +23,11 @@ import math
 from datetime import UTC, datetime
 from struct import Struct
 from struct import error as struct_error
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from appliance.lwm2m.codecs.errors import CodecError
 from appliance.lwm2m.codecs.fitting import carried, one_report, pack_single, report_of, utf8
-from appliance.lwm2m.values import Report, ResourceType
+from appliance.lwm2m.values import ObjectLink, Report, ResourceType
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -253,10 +253,10 @@ def dumps(value: object) -> bytes:
     return bytes(out)
 
 
-class Seconds(float):
+class Seconds(NamedTuple):
     """Marks a number for ``dumps`` as an epoch time: tag 1 (RFC 8949 §3.4.2)."""
 
-    __slots__ = ()
+    number: int | float
 
 
 def _write_head(out: bytearray, major: int, size: int) -> None:
@@ -287,10 +287,9 @@ def _write(out: bytearray, value: object, depth: int) -> None:
             out.append(0xF5 if value else 0xF4)
         case int():
             _write_head(out, 0, value) if value >= 0 else _write_head(out, 1, -1 - value)
-        case Seconds():
+        case Seconds(number):
             out.append(0xC1)
-            number = float(value)
-            _write(out, int(number) if number.is_integer() else number, depth + 1)
+            _write(out, number, depth + 1)
         case float():
             _write_float(out, value)
         case str():
@@ -334,8 +333,8 @@ def decode(payload: bytes, base: Path, model: Model) -> list[Report]:
 def encode(base: Path, reports: Sequence[Report], model: Model) -> bytes:
     """One value; object links as text ``oid:iid``, times as tag 1. ``at`` is not carried."""
     kind, value = carried(one_report(base, reports), model)
-    if kind is ResourceType.OBJLNK:
-        value = "{}:{}".format(*value)  # type: ignore[misc]
-    elif kind is ResourceType.TIME:
-        return dumps(Seconds(value))  # type: ignore[arg-type]
+    if isinstance(value, ObjectLink):
+        return dumps(str(value))
+    if kind is ResourceType.TIME and isinstance(value, (int, float)):
+        return dumps(Seconds(value))
     return dumps(value)

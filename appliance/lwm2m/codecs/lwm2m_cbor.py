@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from appliance.lwm2m.codecs import cbor
 from appliance.lwm2m.codecs.errors import CodecError
-from appliance.lwm2m.codecs.fitting import carried, report_of
+from appliance.lwm2m.codecs.fitting import MAX_REPORTS, carried, report_of, too_many
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import ObjectLink, Report, ResourceType
 
@@ -46,6 +46,8 @@ def _walk(
         path = Path(*ids)
         if not base.contains(path):
             raise CodecError(f"{path} in the LwM2M CBOR payload is not in {base}.")
+        if len(out) >= MAX_REPORTS:
+            raise too_many()
         out.append(report_of(path, item, None, model))
 
 
@@ -69,7 +71,7 @@ def encode(base: Path, reports: Sequence[Report], model: Model) -> bytes:
         if ids[-1] in level:
             raise CodecError(f"{path} is given more than once.")
         if isinstance(value, ObjectLink):
-            level[ids[-1]] = f"{value.object_id}:{value.instance_id}"
+            level[ids[-1]] = str(value)
         elif kind is ResourceType.TIME and isinstance(value, (int, float)):
             level[ids[-1]] = cbor.Seconds(value)
         else:

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from appliance.lwm2m.codecs import senml
 from appliance.lwm2m.codecs.errors import CodecError
-from appliance.lwm2m.codecs.fitting import base64_bytes, carried, object_link, report_of, utf8
+from appliance.lwm2m.codecs.fitting import (
+    MAX_REPORTS,
+    base64_bytes,
+    carried,
+    object_link,
+    report_of,
+    too_many,
+    utf8,
+)
 from appliance.lwm2m.codecs.senml_json import dumps, loads
 from appliance.lwm2m.values import ObjectLink, Report, ResourceType, Value
 
@@ -39,6 +47,8 @@ def decode(
     base_time = document.get("bt")
     if not isinstance(base_name, str) or not isinstance(entries, list):
         raise CodecError("The JSON payload has a base name or entries of the wrong type.")
+    if len(entries) > MAX_REPORTS:
+        raise too_many()
     root = senml.normal_root(root)
     reports: list[Report] = []
     for entry in entries:
@@ -92,9 +102,12 @@ def _value(entry: dict[str, Any]) -> Value:
     return found[0]
 
 
-def encode(base: Path, reports: Sequence[Report], model: Model, root: str = "") -> bytes:
-    """The document for a Write of ``base``; raises ``CodecError``."""
-    base_name, names = senml.naming(base, reports, root)
+def encode(base: Path, reports: Sequence[Report], model: Model) -> bytes:
+    """The document for a Write of ``base``; raises ``CodecError``.
+
+    LwM2M 1.0 has no alternate path in names, so none is written; ``decode`` takes one off.
+    """
+    base_name, names = senml.naming(base, reports, "")
     entries: list[dict[str, object]] = []
     for name, report in zip(names, reports, strict=True):
         entry: dict[str, object] = {"n": name}
@@ -108,8 +121,8 @@ def encode(base: Path, reports: Sequence[Report], model: Model, root: str = "") 
                 entry["sv"] = value
             case bytes():
                 entry["sv"] = base64.b64encode(value).decode()
-            case ObjectLink(object_id, instance_id):
-                entry["ov"] = f"{object_id}:{instance_id}"
+            case ObjectLink():
+                entry["ov"] = str(value)
         if report.at is not None:
             entry["t"] = int(report.at) if float(report.at).is_integer() else report.at
         entries.append(entry)

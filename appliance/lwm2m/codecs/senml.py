@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from appliance.lwm2m.codecs.errors import CodecError
-from appliance.lwm2m.codecs.fitting import carried, object_link, report_of, utf8
+from appliance.lwm2m.codecs.fitting import MAX_REPORTS, carried, object_link, report_of, too_many, utf8
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import ObjectLink, Report, Value
 
@@ -131,6 +131,8 @@ def resolve(
     """
     if type(records) is not list:
         raise CodecError("A SenML payload is not a list of records.")
+    if len(records) > MAX_REPORTS:
+        raise too_many()
     reports: list[Report] = []
     root = normal_root(root) if root else ""
     base_name: str = ""
@@ -273,8 +275,8 @@ def records(
                 record[labels[VS]] = value
             case bytes():
                 record[labels[VD]] = data(value)
-            case ObjectLink(object_id, instance_id):
-                record[labels[VLO]] = f"{object_id}:{instance_id}"
+            case ObjectLink():
+                record[labels[VLO]] = str(value)
             case _:
                 raise CodecError(f"{report.path} of type {kind.value} has no form in SenML.")
         if report.at is not None:

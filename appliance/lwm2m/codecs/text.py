@@ -148,7 +148,7 @@ def write(value: Value) -> str:
     match value:
         case bool():
             return "1" if value else "0"
-        case int():
+        case int() | ObjectLink():
             return str(value)
         case float():
             return format(Decimal(repr(value)), "f")
@@ -156,6 +156,4 @@ def write(value: Value) -> str:
             return value
         case bytes():
             return base64.b64encode(value).decode()
-        case ObjectLink(object_id, instance_id):
-            return f"{object_id}:{instance_id}"
     raise CodecError("The value has no form as text.")

@@ -19,7 +19,7 @@ from struct import Struct
 from typing import TYPE_CHECKING
 
 from appliance.lwm2m.codecs.errors import CodecError
-from appliance.lwm2m.codecs.fitting import carried, pack_single, utf8
+from appliance.lwm2m.codecs.fitting import MAX_REPORTS, carried, pack_single, too_many, utf8
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import ObjectLink, Report, ResourceType, Value
 
@@ -60,6 +60,8 @@ def elements(data: bytes, pos: int, end: int) -> list[Element]:
         if pos > end:
             raise CodecError("A TLV value is longer than what holds it.")
         found.append((head >> 6, identifier, start, pos))
+        if len(found) > MAX_REPORTS:
+            raise too_many()
     return found
 
 
@@ -109,6 +111,8 @@ def _resource(
     reports: list[Report],
 ) -> None:
     """One resource element; ``at`` is its instance, or the resource (instance) that was asked for."""
+    if len(reports) >= MAX_REPORTS:
+        raise too_many()
     path = at
     level = at.level
     if level == 2:
@@ -118,7 +122,10 @@ def _resource(
     if kind == RESOURCE:
         reports.append(_report(path, data[start:end], model))
         return
-    for inner_kind, inner, inner_start, inner_end in elements(data, start, end):
+    instances = elements(data, start, end)
+    if len(reports) + len(instances) > MAX_REPORTS:
+        raise too_many()
+    for inner_kind, inner, inner_start, inner_end in instances:
         if inner_kind != RESOURCE_INSTANCE:
             raise CodecError(f"A multiple resource in the TLV holds {_KIND_WORDS[inner_kind]}.")
         if level == 4:

@@ -199,6 +199,7 @@ def test_content_format_60_writes(model) -> None:
     assert write(1, 1000) == "1903e8"
     assert write(3, 21) == "fa41a80000"
     assert write(6, 1363896240) == "c11a514b67b0"
+    assert write(6, (1 << 62) + 1) == "c11b4000000000000001"
     assert write(7, ObjectLink(3, 0)) == "63333a30"
     assert write(5, b"\1") == "4101"
     for resource, unfit in ((1, "x"), (2, -1), (1, 1 << 63), (3, math.nan), (5, "text"), (9, 1)):
