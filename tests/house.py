@@ -59,13 +59,10 @@ class House:
         overrides = [f"coap.port={self.coap_port}", "http.port=0", 'coap.bind=["127.0.0.1"]', *self.settings]
         for override in overrides:
             arguments += ["--set", override]
-        self.process = subprocess.Popen(
-            arguments,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=open(self.state.parent / "serve.log", "a"),
-            text=True,
-        )
+        with (self.state.parent / "serve.log").open("a") as log:
+            self.process = subprocess.Popen(
+                arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith("{"):

@@ -172,11 +172,10 @@ class Devices:
         verb = _text(request, "operation", "")
         timeout_s = self._timeout(request)
         content_format = request.get("content_format")
-        if content_format is not None:
-            if not isinstance(content_format, int) or isinstance(content_format, bool):
-                raise DeviceError(
-                    "invalid", "content_format must be a number", "Use 0, 42, 60, 110, 112, 11542 or 11543."
-                )
+        if content_format is not None and type(content_format) is not int:
+            raise DeviceError(
+                "invalid", "content_format must be a number", "Use 0, 42, 60, 110, 112, 11542 or 11543."
+            )
         operation = self._operation(registration, verb, path, request)
         response = await self._send(registration, operation, timeout_s, content_format)
         source = "read"
