@@ -30,7 +30,8 @@ def ddf(
     return f"""<?xml version="1.0" encoding="UTF-8"?>{before}
 <LWM2M xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><Object ObjectType="MODefinition">
 <Name>  Water
- Tank </Name><Description1>no</Description1><ObjectID>{object_id}</ObjectID><ObjectURN>{urn}</ObjectURN>{versions}
+ Tank </Name><Description1>no</Description1><ObjectID>{object_id}</ObjectID><ObjectURN>{urn}</ObjectURN>
+{versions}
 <MultipleInstances>{multiple}</MultipleInstances><Mandatory>Optional</Mandatory>
 <Resources>{"".join(items)}</Resources><Description2/></Object></LWM2M>""".encode()
 
