@@ -669,15 +669,13 @@ class Client:
         etag = find(message.options, ETAG)
         if exchange.body is None:
             exchange.body = bytearray()
+        if exchange.first is None:
             exchange.first = message
             exchange.etag = etag
         elif etag != exchange.etag:
             return self._restart_collection(exchange, now)
         if block.offset != len(exchange.body):
             return self._fail(exchange, BLOCK, now)
-        if exchange.first is None:
-            exchange.first = message
-            exchange.etag = etag
         if block.more and len(message.payload) != block.size:
             return self._fail(exchange, BLOCK, now)
         if len(exchange.body) + len(message.payload) > self._max_body_bytes:

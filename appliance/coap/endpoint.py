@@ -163,7 +163,7 @@ class Endpoint:
         """Do what is due: retransmissions, empty ACKs, deadlines, forgetting."""
         self._server.handle_timer(now)
         events = self._client.handle_timer(now)
-        if now - self._swept_at >= _SWEEP_S:
+        if now >= self._swept_at + _SWEEP_S:  # the very sum that next_timer gives
             self._swept_at = now
             self._confirmable.sweep(now)
             self._unconfirmed.sweep(now)
