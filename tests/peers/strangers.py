@@ -126,11 +126,11 @@ class Api:
         self._port = port
         self._headers = {"Authorization": f"Bearer {token}"}
 
-    def ask(self, method: str, path: str, body: Any = None, **query: Any) -> tuple[int, Any]:
+    def ask(self, method: str, resource: str, body: Any = None, /, **query: Any) -> tuple[int, Any]:
         """Status and JSON of one request below /api/v1."""
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
         with contextlib.closing(connection):
-            target = f"/api/v1{path}" + (f"?{urlencode(query)}" if query else "")
+            target = f"/api/v1{resource}" + (f"?{urlencode(query)}" if query else "")
             content = None if body is None else json.dumps(body)
             headers = self._headers | ({"Content-Type": "application/json"} if content else {})
             connection.request(method, target, content, headers)
@@ -138,9 +138,9 @@ class Api:
             raw = answer.read()
         return answer.status, json.loads(raw) if raw else None
 
-    def get(self, path: str, **query: Any) -> Any:
-        status, answer = self.ask("GET", path, **query)
-        assert status == 200, (path, status, answer)
+    def get(self, resource: str, /, **query: Any) -> Any:
+        status, answer = self.ask("GET", resource, None, **query)
+        assert status == 200, (resource, status, answer)
         return answer
 
     def head(self) -> int:

@@ -128,7 +128,8 @@ public final class Device {
         Map<Integer, Object> values = new HashMap<>();
         values.put(110, "initial value");
         values.put(120, 1024L);
-        values.put(125, ULong.valueOf("18446744073709551615"));
+        // Not the highest one: Leshan 2.0.0-M18 writes 2^64 - 1 into TLV as the one byte 0xff.
+        values.put(125, ULong.valueOf("9223372036854775809"));
         values.put(130, 3.14159);
         values.put(140, true);
         values.put(150, HexFormat.of().parseHex("0123456789abcdef"));
