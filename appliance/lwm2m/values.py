@@ -160,9 +160,11 @@ def _string(given: object, name: str) -> str:
 
 def _whole(given: object, name: str, low: int, high: int) -> int:
     # A browser rounds integers beyond 2^53, so their digits are accepted as text too.
-    digits = isinstance(given, str) and _WHOLE.fullmatch(given.strip())
-    if digits or (isinstance(given, float) and given.is_integer() and abs(given) <= 1 << 53):
-        given = int(given)  # type: ignore[call-overload]  # a text of digits or a whole float
+    if isinstance(given, str):
+        digits = _WHOLE.fullmatch(given.strip())
+        given = int(digits[0]) if digits is not None else None
+    elif isinstance(given, float) and given.is_integer() and abs(given) <= 1 << 53:
+        given = int(given)
     if isinstance(given, bool) or not isinstance(given, int):
         raise ValueFormatError(f"{name} is a whole number: write it like 42.")
     if not low <= given <= high:
