@@ -18,7 +18,7 @@ _TARGET = re.compile(r"[\s,]*<([^<>]*)>")
 _PARAMETER = re.compile(r'\s*;\s*([^\s=;,"<>]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^",;<>]*)))?', re.DOTALL)
 _REST = re.compile(r"[\s,]*")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_PLAIN_VALUE = re.compile(r"[!#-+\--:=-~]+")  # RFC 6690 §2 ptoken, without , ; and <
+_PLAIN_VALUE = re.compile(r"[!#-+\--:=?-~]+")  # RFC 6690 §2 ptoken, without , ; < and >
 
 
 class LinkFormatError(ValueError):

@@ -81,6 +81,12 @@ def test_no_payload_takes_more_than_linear_time(piece: bytes) -> None:
             continue
 
 
+@pytest.mark.parametrize("value", [">", "<", ";", ",", " ", "", "a b", '"', "\\", "ä"])
+def test_what_would_end_a_value_is_quoted(value: str) -> None:
+    links = (Link("/a", (("t", value),)), Link("/b"))
+    assert parse_links(format_links(links)) == links
+
+
 _targets = st.text(st.characters(exclude_characters="<>", exclude_categories=["Cs"]), max_size=10)
 _names = st.text(st.sampled_from("abcdefghij0123456789-*"), min_size=1, max_size=5)
 _values = st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
