@@ -82,6 +82,7 @@ class Exchange:
     __slots__ = (
         "ack_at",
         "allowance_s",
+        "began",
         "body",
         "code",
         "confirmable",
@@ -128,6 +129,7 @@ class Exchange:
         self.intent = PLAIN
         self.watched = b""  # token of the observation that this request registers or ends
         self.observing = False
+        self.began = False  # the observation did not exist before
         self.state = QUEUED
         self.token = b""
         self.mid = -1
@@ -252,6 +254,7 @@ class Client:
         intent: int,
         token: bytes | None,
         confirmable: bool,
+        block_exponent: int | None,
     ) -> int:
         """See `Endpoint.send_request`."""
         encode_parts(CON, code, 0, token or b"", options, b"")  # a ValueError now leaves no state behind
@@ -264,6 +267,8 @@ class Client:
         exchange.confirmable = confirmable
         exchange.intent = intent
         exchange.exponent = self._transmission.block_exponent
+        if block_exponent is not None:
+            exchange.exponent = min(max(block_exponent, 0), exchange.exponent)
         exchange.own_block2 = any(number == BLOCK2 for number, _ in options)
         if intent != PLAIN:
             exchange.watched = token or self._tokens.take()
@@ -343,6 +348,8 @@ class Client:
 
     def _fail(self, exchange: Exchange, reason: str, now: float) -> list[Event]:
         notification = exchange.notification
+        if exchange.began:  # its caller hears of a failure, so it must not hear of notifications
+            self.observations.pop(exchange.watched, None)
         self._end(exchange, now)
         if notification is None:
             return [RequestFailed(exchange.id, exchange.key, exchange.peer, reason)]
@@ -582,6 +589,7 @@ class Client:
     def _start_observing(self, exchange: Exchange, message: Message) -> None:
         if message.code >> 5 == 2 and find(message.options, OBSERVE) is not None:
             exchange.observing = True
+            exchange.began = exchange.watched not in self.observations
             self.observations[exchange.watched] = Observation(
                 exchange.key, exchange.code, encode_options(exchange.options), exchange.payload
             )
@@ -606,8 +614,8 @@ class Client:
                 option for option in notification.message.options if option[0] != BLOCK2
             ]
             return [notification]
-        if exchange.intent == DEREGISTER:
-            self.observations.pop(exchange.watched, None)
+        if exchange.intent != PLAIN and not exchange.observing:
+            self.observations.pop(exchange.watched, None)  # the peer has answered that it does not observe
         token = exchange.watched or exchange.token
         event = ResponseReceived(
             exchange.id,

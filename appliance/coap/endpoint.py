@@ -230,6 +230,7 @@ class Endpoint:
         token: bytes | None = None,
         observe_cancel: bool = False,
         confirmable: bool = True,
+        block_exponent: int | None = None,
     ) -> int:
         """Ask a peer; the number identifies the request in its event, which comes exactly once.
 
@@ -237,7 +238,8 @@ class Endpoint:
         block-wise transfer renews it. ``key`` comes back in the event. ``observe`` asks for notifications,
         under ``token`` if given (to renew an observation) and otherwise a new one; ``observe_cancel`` ends
         the observation ``token`` (RFC 7641 §3.6). ``options`` has neither Observe nor Block1; one with Block2
-        fetches that block only. Raises QueueFull, or ValueError when the message cannot be encoded.
+        fetches that block only. ``block_exponent`` makes blocks smaller than those of the bearer, for a peer
+        that takes no larger ones. Raises QueueFull, or ValueError when the message cannot be encoded.
         """
         if observe_cancel:
             if not token or observe:
@@ -256,6 +258,7 @@ class Endpoint:
             intent=intent,
             token=token,
             confirmable=confirmable,
+            block_exponent=block_exponent,
         )
 
     def cancel_request(self, request_id: int, now: float) -> list[Event]:

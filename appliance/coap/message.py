@@ -209,7 +209,10 @@ def code_text(code: int) -> str:
 
 
 def decode(data: bytes) -> Message:
-    """The message in a datagram. Raises MessageFormatError and nothing else, for any bytes."""
+    """The message in a datagram. Raises MessageFormatError and nothing else, for any bytes.
+
+    Longer than 60 lines because a call per option would cost as much as the option itself.
+    """
     length = len(data)
     if length < 4:
         raise MessageFormatError("shorter than the 4 bytes of a header", None, False)

@@ -307,6 +307,11 @@ def test_2_9_2_408_starts_again_a_few_times(stage: Any, device: Device) -> None:
     assert events[0].message.code == m.REQUEST_ENTITY_INCOMPLETE
 
 
+def test_2_2_the_caller_may_choose_smaller_blocks(stage: Any, device: Device) -> None:
+    stage.asks("/5/0/0", code=m.PUT, payload=BODY, block_exponent=4)
+    assert len(device.asked().payload) == 256
+
+
 def test_an_error_in_the_middle_is_the_answer(stage: Any, device: Device) -> None:
     stage.asks("/5/0/0", code=m.PUT, payload=BODY)
     (event,) = device.answers(device.asked(), m.METHOD_NOT_ALLOWED)

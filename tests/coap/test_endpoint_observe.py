@@ -175,6 +175,28 @@ def test_3_4_reordering(new: int, old: int, seconds: float, fresh: bool) -> None
     assert is_fresh(new, old, seconds) is fresh
 
 
+def test_an_answer_without_observe_ends_a_renewed_observation(stage: Any) -> None:
+    observing(stage)
+    stage.asks("/3303/0/5700", token=TOKEN, observe=True)
+    (request,) = stage.hears()
+    (event,) = stage.says("6884" + request[4:8] + TOKEN.hex())
+    assert event.message.code == m.NOT_FOUND and not event.observing
+    assert not stage.endpoint.is_observing(TOKEN)
+
+
+def test_an_observation_whose_first_answer_fails_is_not_kept(stage: Any) -> None:
+    number = stage.asks("/3303", observe=True)
+    (request,) = stage.hears()
+    # 2.05 with Observe 1 and Block2 0/more/1024: the rest of it never comes.
+    assert stage.says("6845" + request[4:8] + TOKEN.hex() + "6101" + "d1040e" + "ff" + "00" * 1024) == []
+    assert stage.endpoint.is_observing(TOKEN)
+    (failed,) = stage.wait(62)
+    assert isinstance(failed, RequestFailed) and failed.request_id == number
+    assert not stage.endpoint.is_observing(TOKEN)
+    stage.hears()
+    assert stage.says(NOTIFICATION) == [] and stage.hears() == ["70001001"]
+
+
 def test_an_observation_is_small(stage: Any) -> None:
     """One remembered observation: the token, a slotted value, its request in wire bytes."""
     import tracemalloc
