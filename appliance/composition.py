@@ -32,6 +32,7 @@ from appliance.northbound.server import Northbound
 from appliance.southbound.server import LwM2MServer
 from appliance.storage.backup import make_backup, restore_backup
 from appliance.storage.database import Database
+from appliance.storage.database_file import check_database
 from appliance.storage.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -284,17 +285,20 @@ def _notify(state: str) -> None:
 def back_up(state: Path, file: Path) -> str:
     """`homard backup`: one file with everything; the server may be running. Raises CommandFailed."""
     try:
-        return str(make_backup(state, file))
+        path, manifest = make_backup(state, file, __version__)
     except (StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
+    return f"{path}: {len(manifest.files)} files, {sum(file.size_bytes for file in manifest.files)} bytes"
 
 
-def bring_back(file: Path, state: Path, *, replace: bool) -> str:
+def bring_back(file: Path, state: Path, *, force: bool) -> str:
     """`homard restore`. Raises CommandFailed, and then the state folder is as it was."""
     try:
-        return str(restore_backup(file, state, replace=replace))
+        restored = restore_backup(file, state, force=force)
     except (StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
+    aside = "" if restored.kept_as is None else f"; what was there is now in {restored.kept_as}"
+    return f"{state} is as it was at {restored.manifest.made_at}{aside}"
 
 
 def open_identity(state: Path, settings: IdentitySettings | None = None) -> Identity:

@@ -14,7 +14,9 @@ import heapq
 import json
 import secrets
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
+from appliance.lwm2m.operations import ObjectList
 from appliance.lwm2m.registration import object_list_from_json, object_list_to_json
 from appliance.southbound.client import Client
 from appliance.southbound.server import LwM2MServer, Observation
@@ -104,21 +106,50 @@ class Registration:
     def to_json(self) -> str:
         """The document that outlives a restart; `Registry.load` takes it back."""
         client = self.client
-        return encode_json(
-            {
-                "peer": client.peer.to_json(),
-                "version": client.version,
-                "learned": client.learned_format,
-                "objects": object_list_to_json(client.objects),
-                "lifetime_s": self.lifetime_s,
-                "binding": self.binding,
-                "queue_mode": self.queue_mode,
-                "sms": self.sms_number,
-                "parameters": self.parameters,
-                "registered_at": round(self.registered_at, 3),
-                "ended": self.ended,
-            }
+        objects = client.objects
+        said = _said_json(
+            objects.payload,
+            objects.root,
+            objects.root_given,
+            objects.content_formats,
+            client.version,
+            self.lifetime_s,
+            self.binding,
+            self.queue_mode,
+            self.sms_number,
+            self.parameters,
         )
+        learned = "null" if client.learned_format is None else client.learned_format
+        return (
+            f'{{"peer":{client.peer.to_json()},"registered_at":{self.registered_at:.3f},'
+            f'"learned":{learned},"ended":"{self.ended}",{said}'
+        )
+
+
+@lru_cache(maxsize=1024)
+def _said_json(
+    payload: bytes,
+    root: str,
+    root_given: bool,
+    content_formats: tuple[int, ...],
+    version: str,
+    lifetime_s: int,
+    binding: str,
+    queue_mode: bool,
+    sms_number: str | None,
+    parameters: tuple[tuple[str, str | None], ...],
+) -> str:
+    """What a device said of itself, as the end of a JSON object: a fleet says the same, so it is kept."""
+    said = {
+        "version": version,
+        "lifetime_s": lifetime_s,
+        "binding": binding,
+        "queue_mode": queue_mode,
+        "sms": sms_number,
+        "parameters": parameters,
+        "objects": object_list_to_json(ObjectList(root, {}, (), content_formats, payload, root_given)),
+    }
+    return encode_json(said)[1:]
 
 
 class Locations:

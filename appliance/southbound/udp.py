@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
 import logging
 import socket
 import struct
@@ -61,9 +62,12 @@ class UdpPeer(NamedTuple):
             return f"[{host}]:{port}"
         return f"{host}:{port}"
 
-    def to_json(self) -> list[object]:
-        """A JSON list that `from_json` takes back, for the registration that outlives a restart."""
-        return [int(self.family), list(self.address), self.local.hex()]
+    def to_json(self) -> str:
+        """The JSON of a list that `from_json` takes back, for the registration that outlives a restart."""
+        family, address, local = self
+        if len(address) == 2:
+            return f'[{family:d},["{address[0]}",{address[1]}],"{local.hex()}"]'
+        return json.dumps([int(family), list(address), local.hex()])
 
     @classmethod
     def from_json(cls, stored: Sequence[object]) -> UdpPeer:

@@ -221,10 +221,16 @@ def _salvage_table(table: str, old: sqlite3.Connection, new: sqlite3.Connection)
     columns = [row[1] for row in new.execute(f"PRAGMA table_info({table})")]
     names = ",".join(columns)
     kept = 0
+    try:
+        # Without the indexes: they may be damaged while the table is whole.
+        new.execute(f"SELECT rowid FROM {table} LIMIT 0")
+        source = f"{table} NOT INDEXED ORDER BY rowid"
+    except sqlite3.OperationalError:
+        source = f"{table} ORDER BY 1"  # a table WITHOUT ROWID is its own index
     # Both directions: the damage stands between two readable parts.
     for direction in ("ASC", "DESC"):
         try:
-            for row in old.execute(f"SELECT {names} FROM {table} ORDER BY 1 {direction}"):
+            for row in old.execute(f"SELECT {names} FROM {source} {direction}"):
                 values = _whole_row(columns, row)
                 if values is None:
                     continue
@@ -253,3 +259,16 @@ def _whole_row(columns: list[str], row: tuple[Any, ...]) -> list[Any] | None:
             return None
         values.append(value)
     return values
+
+
+def check_database(path: Path) -> list[str]:
+    """What is wrong with a database file, a sentence each; changes nothing and may run beside the service."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        try:
+            rows = connection.execute("PRAGMA integrity_check(10)").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return [f"{path} cannot be read: {error}; restore a backup, or start the service, which puts it aside"]
+    return [f"{path}: {row[0]}" for row in rows if row[0] != "ok"]

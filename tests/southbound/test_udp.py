@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from collections.abc import Callable, Iterator
 
@@ -146,7 +147,7 @@ def test_a_peer_is_one_object_and_survives_json(loop: asyncio.AbstractEventLoop)
         echo.bearer.stop()
         first, second = echo.peers
         assert first is second
-        assert UdpPeer.from_json(first.to_json()) == first
+        assert UdpPeer.from_json(json.loads(first.to_json())) == first
 
     loop.run_until_complete(main())
 
