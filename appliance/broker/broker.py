@@ -247,8 +247,9 @@ class Broker:
         self._database.write("DELETE FROM cursors WHERE name = ?", (_HEAD_CURSOR,))
         least = max([highest, *self._cursors.values()])
         self._journal.load(head if self._database.was_clean else None, least)
-        self._save_until = saved
-        self._replay(saved)
+        # A repaired database may have lost entities that the journal still tells of.
+        self._save_until = 0 if self._database.notes else saved
+        self._replay(self._save_until)
 
     def _replay(self, after: int) -> None:
         while rows := self._journal.read_after(after, REPLAY_PAGE, None, None):

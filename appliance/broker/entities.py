@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any, NamedTuple
 
 # (value, at_ms, metadata): the value is anything JSON has, at_ms is epoch milliseconds. A plain
 # tuple, because a fleet of thousands keeps dozens of them per device.
 Attribute = tuple[Any, int, Mapping[str, Any] | None]
 
+encode_name = json.encoder.encode_basestring_ascii
 encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 decode_json = json.JSONDecoder().decode
 
@@ -104,6 +106,11 @@ def encode_body(
     at_ms: int,
 ) -> str:
     """The text of a journal row's body."""
+    if attributes and len(attributes) == 1 and not body and not removed and created_type is None:
+        # Most reports are one number: written by hand it costs a quarter of the encoder's time.
+        ((name, (value, value_ms, metadata)),) = attributes.items()
+        if type(value) is float and value_ms == at_ms and not metadata and isfinite(value):
+            return f'{{"a":{{{encode_name(name)}:{value!r}}}}}'
     compact: dict[str, Any] = {}
     if attributes:
         compact["a"] = encode_attributes(attributes, at_ms)

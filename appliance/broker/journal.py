@@ -53,7 +53,9 @@ class Journal:
         """
         self._fit_slots()
         if known_head is None:
-            ((found,),) = self._database.read("SELECT MAX(seq) FROM journal")
+            ((found,),) = self._database.read(
+                "SELECT MAX(seq) FROM journal WHERE slot = seq % ?", (self.slots,)
+            )
             known_head = found or 0
         self._head = self._recent_after = max(known_head, least_head)
         self.next_seq = self._head + 1

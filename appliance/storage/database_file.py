@@ -103,6 +103,19 @@ def check_soundness(connection: sqlite3.Connection) -> None:
         raise error
 
 
+def check_database(path: Path) -> list[str]:
+    """What is wrong with a database file, a sentence each; changes nothing and may run beside the service."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        try:
+            rows = connection.execute("PRAGMA integrity_check(10)").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return [f"{path} cannot be read: {error}; start the service, which repairs it, or restore a backup"]
+    return [f"{path}: {row[0]}" for row in rows if row[0] != "ok"]
+
+
 def schema_scripts() -> list[str]:
     """The numbered schema files in order; the first is number 1."""
     folder = resources.files("appliance.storage").joinpath("schema")
@@ -259,16 +272,3 @@ def _whole_row(columns: list[str], row: tuple[Any, ...]) -> list[Any] | None:
             return None
         values.append(value)
     return values
-
-
-def check_database(path: Path) -> list[str]:
-    """What is wrong with a database file, a sentence each; changes nothing and may run beside the service."""
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
-        try:
-            rows = connection.execute("PRAGMA integrity_check(10)").fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        return [f"{path} cannot be read: {error}; restore a backup, or start the service, which puts it aside"]
-    return [f"{path}: {row[0]}" for row in rows if row[0] != "ok"]

@@ -31,7 +31,11 @@ class House:
 
     def report(self, value: object, entity: str = "urn:dev:1", **more: object) -> int:
         update = EntityUpdate(
-            entity, "Device", "value", {"/3303/0/5700": (value, self.now_ms, None)}, **more  # type: ignore[arg-type]
+            entity,
+            "Device",
+            "value",
+            {"/3303/0/5700": (value, self.now_ms, None)},
+            **more,  # type: ignore[arg-type]
         )
         return self.broker.accept(update)
 

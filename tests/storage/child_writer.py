@@ -1,6 +1,6 @@
-"""A process that writes rows as fast as it can and announces each whose ``done`` ran; it waits to be killed.
+"""A process that writes rows as fast as it can, announces each whose ``done`` ran, and waits to be killed.
 
-Usage: child_writer.py FOLDER FIRST_NUMBER [LIMIT_FSIZE_BYTES]. Lines on stdout: the number, or "failed NUMBER".
+Usage: child_writer.py FOLDER FIRST_NUMBER [LIMIT_FSIZE_BYTES]. Prints the number, or "failed NUMBER".
 """
 
 from __future__ import annotations
