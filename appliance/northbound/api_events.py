@@ -1,0 +1,50 @@
+"""Routes of the journal: as pages, and live."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.northbound.routes import Answer, Query, Request, Routes
+
+routes = Routes()
+
+_SEQ: Final = {"type": "integer", "minimum": 0}
+_OF_ONE = Query("endpoint_name", {"type": "string", "maxLength": 255}, "only of this device", "")
+LAST_EVENT_ID: Final = "Last-Event-ID"
+
+
+@routes.route(
+    "GET",
+    "/events",
+    scope="read",
+    summary="What happened, oldest first; the last seq is the next after",
+    query=(
+        Query("after", _SEQ, "events after this number", 0),
+        Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "events of a page", 200),
+        _OF_ONE,
+    ),
+    answer="Events",
+)
+def list_events(request: Request) -> Answer:
+    room, query = request.room, request.query
+    head = room.broker.head()
+    rows = room.broker.read_after(query["after"], query["limit"], query["endpoint_name"] or None)
+    events = room.crossing.call(lambda: [room.devices.event(row) for row in rows])
+    return Answer({"events": events, "head": head})
+
+
+@routes.route(
+    "GET",
+    "/stream",
+    scope="read",
+    summary="Events as they happen (server-sent events): ready first, reset when some were missed",
+    query=(Query("after", _SEQ, "replay events after this number; Last-Event-ID does the same"), _OF_ONE),
+    media_type="text/event-stream",
+)
+def stream(request: Request) -> Answer:
+    after = request.query["after"]
+    last = request.headers.get(LAST_EVENT_ID, "")
+    if last.isascii() and last.isdigit() and len(last) <= 18:
+        after = int(last)
+    found = request.room.feed.open(after, request.query["endpoint_name"], request.gone, request.still_allowed)
+    return Answer(found, content_type="text/event-stream")

@@ -1,0 +1,97 @@
+"""What this room needs of the rooms below, as protocols; everything is JSON-able.
+
+Failures of ``Devices`` are exceptions shaped like `Refusal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class Refusal(Protocol):
+    """An exception that says what went wrong to programs (``kind``) and to people."""
+
+    kind: str
+    message: str
+    next_step: str
+
+
+class Row(Protocol):
+    """One row of the journal, as far as this room looks at it."""
+
+    @property
+    def seq(self) -> int:
+        """Its number; later rows have higher ones."""
+
+    @property
+    def kind(self) -> str:
+        """What happened."""
+
+    @property
+    def entity(self) -> str:
+        """The device it happened to."""
+
+
+class Broker(Protocol):
+    """The journal. May be called from any thread."""
+
+    def head(self) -> int:
+        """Number of the newest row on disk."""
+
+    def read_after(self, seq: int, limit: int, entity: str | None = None) -> Sequence[Any]:
+        """Rows after a number, oldest first, of one entity or of all."""
+
+    def wait_after(self, seq: int, timeout_s: float) -> bool:
+        """Wait until there is a row after the number; whether there is one."""
+
+
+class Devices(Protocol):
+    """Look at devices and operate them. Called in the event loop only."""
+
+    def list_devices(
+        self, *, search: str = "", state: str = "", after: str = "", limit: int = 200
+    ) -> dict[str, Any]:
+        """A page of devices."""
+
+    def device(self, endpoint_name: str, /) -> dict[str, Any]:
+        """One device."""
+
+    def objects(self, endpoint_name: str, /) -> dict[str, Any]:
+        """Its objects."""
+
+    def values(self, endpoint_name: str, path: str, /) -> dict[str, Any]:
+        """Its last known values."""
+
+    def event(self, row: Any, /) -> dict[str, Any]:
+        """A row of the journal in the shape of the API."""
+
+    def operate(self, endpoint_name: str, request: Mapping[str, Any], /) -> Awaitable[dict[str, Any]]:
+        """One operation."""
+
+    def observations(self, endpoint_name: str, /) -> dict[str, Any]:
+        """What is observed."""
+
+    def observe(
+        self, endpoint_name: str, path: str, attributes: Mapping[str, Any], /
+    ) -> Awaitable[dict[str, Any]]:
+        """Observe a path from now on."""
+
+    def cancel_observation(self, endpoint_name: str, path: str, /) -> Awaitable[dict[str, Any]]:
+        """Stop observing."""
+
+    def remove(self, endpoint_name: str, /) -> Awaitable[None]:
+        """Forget a device."""
+
+    def models(self) -> dict[str, Any]:
+        """Object definitions."""
+
+    def model(self, object_id: int, version: str | None, /) -> dict[str, Any]:
+        """One object definition."""
+
+    def add_model(self, xml: bytes, /) -> dict[str, Any]:
+        """Take in an object definition."""
+
+    def remove_model(self, object_id: int, version: str, /) -> None:
+        """Take out one of the user's own."""

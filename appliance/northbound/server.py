@@ -1,0 +1,142 @@
+"""The northbound room: everything above put together, started and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from appliance.identity.identity import Identity
+from appliance.northbound.application import ALL_ROUTES, build
+from appliance.northbound.certificate import Certificate
+from appliance.northbound.crossing import Crossing
+from appliance.northbound.listener import Listener
+from appliance.northbound.neighbours import Broker, Devices
+from appliance.northbound.openapi import document
+from appliance.northbound.routes import Room
+from appliance.northbound.settings import HttpSettings
+from appliance.northbound.slots import Slots
+from appliance.northbound.stream import Feed
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S: Final = 30.0
+
+
+class Northbound:
+    """HTTP on one port. Made with the event loop that ``devices`` and ``status`` live in.
+
+    ``web`` is the folder of the page's files, ``state`` the folder below which the certificate is kept (in
+    ``tls``), ``status`` gives the body of GET /status and is called in the loop.
+    """
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        devices: Devices,
+        broker: Broker,
+        identity: Identity,
+        loop: asyncio.AbstractEventLoop,
+        web: Path,
+        state: Path,
+        status: Callable[[], dict[str, Any]],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._wall = wall
+        self._crossing = Crossing(loop, settings.call_timeout_s)
+        self._feed = Feed(
+            broker,
+            self._events,
+            max_streams=settings.max_streams,
+            keep_alive_s=settings.keep_alive_s,
+            max_replay=settings.max_replay,
+        )
+        self._devices = devices
+        self._room = Room(
+            settings=settings,
+            devices=devices,
+            broker=broker,
+            identity=identity,
+            crossing=self._crossing,
+            feed=self._feed,
+            # A quarter of the threads is always left for what does not wait for a device.
+            operations=Slots(max(1, settings.threads * 3 // 4), "operations"),
+            status=status,
+            web=web,
+            document=self._document,
+        )
+        self._certificate: Certificate | None = None
+        self._listener: Listener | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Listen and serve; returns when requests are answered. Not to be called in the loop's thread.
+
+        Raises OSError when the port is taken, and OSError or ValueError for a certificate of the user's own
+        that cannot be used.
+        """
+        if self._settings.tls:
+            own = None
+            if self._settings.certificate_file:
+                own = (Path(self._settings.certificate_file), Path(self._settings.key_file))
+            self._certificate = Certificate(self._state / "tls", self._wall, self._settings.host_names, own)
+        listener = Listener(self._settings, build(self._room), self._certificate)
+        listener.bind_fallback()
+        ready = threading.Event()
+        failure: list[BaseException] = []
+
+        def serve() -> None:
+            try:
+                listener.prepare()
+            except BaseException as error:  # noqa: BLE001 - it belongs to the thread that starts
+                failure.append(error)
+                return
+            finally:
+                ready.set()
+            listener.serve()
+
+        # A daemon, as its workers become by inheritance: a thread that hangs must not keep the process alive.
+        self._thread = threading.Thread(target=serve, name="http", daemon=True)
+        self._thread.start()
+        if not ready.wait(START_TIMEOUT_S):
+            raise OSError("the HTTP server did not start in time")
+        if failure:
+            raise failure[0]
+        self._listener = listener
+        log.info("serving on port %d", self.port)
+
+    def stop(self) -> None:
+        """End streams, send waiting requests away, close every connection. Not in the loop's thread."""
+        self._feed.close()
+        self._crossing.close()
+        if self._listener is not None:
+            self._listener.stop()
+            self._listener = None
+        if self._thread is not None:
+            self._thread.join(START_TIMEOUT_S)
+            self._thread = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port in use; 0 before the start."""
+        return int(self._listener.bind_addr[1]) if self._listener is not None else 0
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate as browsers show it, ``""`` without TLS."""
+        return self._certificate.fingerprint if self._certificate is not None else ""
+
+    def _events(self, rows: Sequence[Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._crossing.call(lambda: [self._devices.event(row) for row in rows])
+        return found
+
+    def _document(self) -> dict[str, Any]:
+        status = self._crossing.call(self._room.status)
+        return document(ALL_ROUTES, str(status.get("version", "")))
