@@ -232,6 +232,41 @@ class Gateway:
         return self._process.process.returncode
 
 
+class Simulation:
+    """`homard simulate`, with the lines that it prints."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [*HOMARD, "simulate", *arguments], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+        )
+        self._all_registered = threading.Event()
+        self._said: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._said.append(line)
+            if line.startswith("all "):
+                self._all_registered.set()
+
+    def wait_until_registered(self) -> None:
+        assert self._all_registered.wait(PATIENCE_S), self._said
+
+    def stop(self) -> str:
+        """End it in an orderly way; gives what it said last."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        assert self._process.wait(PATIENCE_S) == 0, self._said
+        self._reader.join()
+        return self._said[-1]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 HOMARD = [sys.executable, "-m", "appliance"]
 
 _numbers = itertools.count(1)

@@ -8,54 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.peers.strangers import HOMARD, PATIENCE_S, REPOSITORY, Gateway
+from tests.peers.strangers import Gateway, Simulation
 
 # More of both for a long run by hand, for example 200 and 12: a minute with a kill every 5 seconds.
 DEVICES = int(os.environ.get("HOMARD_TEST_DEVICES", "20"))
 CUTS = int(os.environ.get("HOMARD_TEST_CUTS", "4"))
 SENSOR = "/3303/0/5700"
-
-
-class Simulation:
-    """`homard simulate`, with the lines that it prints."""
-
-    def __init__(self, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [*HOMARD, "simulate", *arguments], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-        )
-        self._all_registered = threading.Event()
-        self._said: list[str] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._said.append(line)
-            if line.startswith("all "):
-                self._all_registered.set()
-
-    def wait_until_registered(self) -> None:
-        assert self._all_registered.wait(PATIENCE_S), self._said
-
-    def stop(self) -> str:
-        """End it in an orderly way; gives what it said last."""
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-        assert self._process.wait(PATIENCE_S) == 0, self._said
-        self._reader.join()
-        return self._said[-1]
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def reported(events: list[dict[str, Any]]) -> Counter[tuple[str, float]]:
