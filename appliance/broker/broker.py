@@ -3,7 +3,8 @@
 Entities are not written per change: they are a cursor on the journal. Changed ones are saved now
 and then, and a start replays the rows after that cursor. So a report costs one journal row.
 
-All methods belong to the loop thread, except those that say "any thread".
+All methods belong to the loop thread, except those that say "any thread". A little long, because
+saving and replaying entities belong beside the merging they undo and redo.
 """
 
 from __future__ import annotations
