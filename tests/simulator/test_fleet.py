@@ -50,7 +50,7 @@ def test_a_refused_register_is_a_failure_with_the_servers_words(capsys) -> None:
         )
         await server.until(lambda: server.registers)
         server.answer(server.registers[0], 0x8C, payload=b"no such version")
-        await asyncio.sleep(0.05)
+        await server.until(lambda: len(server.registers) == 2)  # it heard the refusal and tries again
         stop.set()
         assert await running == 1
         await server.close()
