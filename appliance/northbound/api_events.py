@@ -21,6 +21,7 @@ LAST_EVENT_ID: Final = "Last-Event-ID"
     query=(
         Query("after", _SEQ, "events after this number", 0),
         Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "events of a page", 200),
+        Query("last", {"type": "integer", "minimum": 1, "maximum": 1000}, "the newest so many instead"),
         _OF_ONE,
     ),
     answer="Events",
@@ -28,7 +29,11 @@ LAST_EVENT_ID: Final = "Last-Event-ID"
 def list_events(request: Request) -> Answer:
     room, query = request.room, request.query
     head = room.broker.head()
-    rows = room.broker.read_after(query["after"], query["limit"], query["endpoint_name"] or None)
+    entity = query["endpoint_name"] or None
+    if query["last"] is not None:
+        rows = room.broker.read_last(query["last"], entity)
+    else:
+        rows = room.broker.read_after(query["after"], query["limit"], entity)
     events = room.crossing.call(lambda: [room.devices.event(row) for row in rows])
     return Answer({"events": events, "head": head})
 

@@ -249,7 +249,12 @@ def _body(room: Room, route: Route, environ: Mapping[str, Any], headers: Mapping
     taken = ("application/xml", "text/xml") if route.upload is not None else ("application/json",)
     if media_type not in taken:
         raise ApiError("unsupported_media_type", f"this takes {taken[0]}", f"Send Content-Type: {taken[0]}.")
-    data = environ["wsgi.input"].read(length)
+    try:
+        data = environ["wsgi.input"].read(length)
+    except TimeoutError:
+        raise ApiError("request_timeout", "the body did not arrive in time", "Try again.") from None
+    except OSError:
+        data = b""  # the client has gone; nobody will read the answer
     if len(data) != length:
         raise ApiError("invalid", "the body ended early")
     if route.upload is not None:
@@ -296,11 +301,17 @@ def _page(pages: Pages, environ: Mapping[str, Any]) -> bottle.HTTPResponse:
     if environ.get("HTTP_IF_NONE_MATCH", "") in (found.etag, f"W/{found.etag}"):
         return bottle.HTTPResponse(b"", 304, headers)
     content = found.content
-    accepted = environ.get("HTTP_ACCEPT_ENCODING", "")
-    if found.compressed is not None and "gzip" in {
-        part.partition(";")[0].strip() for part in accepted.split(",") if "q=0" not in part
-    }:
+    if found.compressed is not None and _takes_gzip(environ.get("HTTP_ACCEPT_ENCODING", "")):
         content = found.compressed
         headers.append(("Content-Encoding", "gzip"))
     headers += [("Content-Type", found.content_type), ("Content-Length", str(len(content)))]
     return bottle.HTTPResponse(content, 200, headers)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding names gzip with a weight above zero (RFC 9110 §12.5.3)."""
+    for part in accepted.split(","):
+        name, _, weight = part.replace(" ", "").lower().partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or weight == ""
+    return False

@@ -76,8 +76,12 @@ class _TimedIO(socket.SocketIO):
         self._connection = connection
 
     def readinto(self, buffer: Any) -> int | None:
-        self._timed.settimeout(self._connection.left())
-        return super().readinto(buffer)
+        try:
+            self._timed.settimeout(self._connection.left())
+            return super().readinto(buffer)
+        except TimeoutError:
+            self._connection.overdue = True
+            raise
 
     def write(self, data: Any) -> int | None:
         self._timed.settimeout(self._connection.server.http.send_timeout_s)
@@ -235,7 +239,7 @@ class Exchange(server.HTTPRequest):
             else:
                 self.close_connection = True
         remaining = getattr(self.rfile, "remaining", 0)
-        if remaining > DRAIN_BYTES:
+        if remaining > DRAIN_BYTES or self.conn.overdue:
             self.close_connection = self.conn.may_still_send = True
         if self.close_connection:
             self.outheaders.append((b"Connection", b"close"))
@@ -260,6 +264,7 @@ class Connection(server.HTTPConnection):
         self.waiting_for_first_byte = True
         self.streaming = False
         self.may_still_send = False
+        self.overdue = False
         self._opened = False
         self._closed = False
         self._deadline = 0.0

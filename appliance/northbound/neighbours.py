@@ -40,6 +40,12 @@ class Broker(Protocol):
     def head(self) -> int:
         """Number of the newest row on disk."""
 
+    def oldest(self) -> int:
+        """The lowest number that may still be in the journal."""
+
+    def read_last(self, limit: int, entity: str | None = None) -> Sequence[Any]:
+        """The newest rows, oldest first, of one entity or of all."""
+
     def read_after(self, seq: int, limit: int, entity: str | None = None) -> Sequence[Any]:
         """Rows after a number, oldest first, of one entity or of all."""
 

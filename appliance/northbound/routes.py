@@ -6,7 +6,7 @@ A route without a scope cannot be written: ``scope`` has no default.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -104,7 +104,6 @@ class Route:
     answer: str | None = None
     status: int = 200
     media_type: str = "application/json"
-    documented: bool = field(default=True)
 
     @property
     def placeholders(self) -> tuple[str, ...]:

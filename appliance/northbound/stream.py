@@ -29,7 +29,7 @@ RING_BYTES: Final = 1024 * 1024
 BATCH_ROWS: Final = 200
 # How often a waiting stream looks whether its client is still there, and the feed whether anybody listens.
 LOOK_S: Final = 2.0
-FEED_WAIT_S: Final = 1.0
+FEED_WAIT_S: Final = 0.5
 RETRY_MS: Final = 2000
 
 
@@ -145,7 +145,7 @@ class Feed:
         """A stream that starts after an event, or now. Raises ApiError("busy") when all places are taken."""
         head = self._broker.head()
         position = head if after is None else after
-        greeting = f"retry: {RETRY_MS}\n\n".encode("ascii")
+        greeting = f"retry: {RETRY_MS}\n".encode("ascii")
         if self._missed(position, head):
             position = head
             greeting += control("reset", head, "Events were missed; load everything anew.")
@@ -187,7 +187,7 @@ class Feed:
             self._changed.notify_all()
             thread = self._thread
         if thread is not None:
-            thread.join(FEED_WAIT_S * 5)
+            thread.join(5.0)
 
     # For streams
 
@@ -231,10 +231,7 @@ class Feed:
         """Whether events after the position are not there any more, are too many, or never were."""
         if position > head or head - position > self._max_replay:
             return True
-        if position == head:
-            return False
-        first = self._broker.read_after(position, 1)
-        return bool(first) and first[0].seq != position + 1
+        return position < head and position + 1 < self._broker.oldest()
 
     def _run(self) -> None:
         while True:

@@ -60,6 +60,18 @@ class FakeBroker:
         with self._changed:
             return self.rows[-1].seq if self.rows else 0
 
+    def oldest(self) -> int:
+        with self._changed:
+            return self.rows[0].seq if self.rows else 1
+
+    def prune(self, count: int) -> None:
+        with self._changed:
+            del self.rows[:count]
+
+    def read_last(self, limit: int, entity: str | None = None) -> list[Row]:
+        with self._changed:
+            return [row for row in self.rows if entity in (None, row.entity)][-limit:]
+
     def read_after(self, seq: int, limit: int, entity: str | None = None) -> list[Row]:
         with self._changed:
             found = [row for row in self.rows if row.seq > seq and entity in (None, row.entity)]
@@ -120,7 +132,11 @@ class FakeDevices:
         self._require(name)
         if self.hold is not None:
             await self.hold.wait()
-        return {**COMPONENTS["Outcome"]["example"], "operation": request["operation"], "path": request["path"]}
+        return {
+            **COMPONENTS["Outcome"]["example"],
+            "operation": request["operation"],
+            "path": request["path"],
+        }
 
     def observations(self, name: str) -> dict[str, Any]:
         self._here("observations", name)
@@ -238,9 +254,11 @@ def route_of(method: str, path: str) -> Route | None:
     parts = path.partition("?")[0].removeprefix(API).split("/")
     for route in ALL_ROUTES:
         wanted = route.path.split("/")
-        if route.method == ("GET" if method == "HEAD" else method) and len(parts) == len(wanted):
-            if all(one.startswith("{") or one == other for one, other in zip(wanted, parts, strict=True)):
-                return route
+        fits = len(parts) == len(wanted) and all(
+            one.startswith("{") or one == other for one, other in zip(wanted, parts, strict=True)
+        )
+        if fits and route.method == ("GET" if method == "HEAD" else method):
+            return route
     return None
 
 

@@ -112,7 +112,9 @@ def test_requests_that_do_not_fit_reach_nobody(here: Stand, admin: Browser, requ
 
 
 def test_a_wrong_member_is_told_what_was_meant(admin: Browser) -> None:
-    reply = admin.api("POST", "/devices/kitchen/operations", {"operation": "Read", "path": "/", "time_out": 1})
+    reply = admin.api(
+        "POST", "/devices/kitchen/operations", {"operation": "Read", "path": "/", "time_out": 1}
+    )
     assert "did you mean 'timeout_s'?" in reply.json["error"]["message"]
 
 
@@ -135,7 +137,9 @@ def test_models(here: Stand, admin: Browser) -> None:
     assert admin.api("GET", "/models/3303?version=1.1").json["id"] == 3303
     assert admin.api("DELETE", "/models/31000?version=1.0").status == 204
     xml = b"<LWM2M/>"
-    assert admin.api("POST", "/models", xml, headers={"Content-Type": "text/xml; charset=utf-8"}).status == 201
+    assert (
+        admin.api("POST", "/models", xml, headers={"Content-Type": "text/xml; charset=utf-8"}).status == 201
+    )
     assert here.devices.asked[1:] == [
         ("model", 3303, None),
         ("model", 3303, "1.1"),
@@ -155,6 +159,8 @@ def test_events(here: Stand, admin: Browser) -> None:
     assert [event["seq"] for event in page["events"]] == [2, 3] and page["head"] == 5
     of_one = admin.api("GET", "/events?endpoint_name=kitchen").json["events"]
     assert [event["seq"] for event in of_one] == [2, 4]
+    newest = admin.api("GET", "/events?endpoint_name=hall&last=2").json["events"]
+    assert [event["seq"] for event in newest] == [3, 5]
 
 
 def test_a_value_that_json_cannot_say_becomes_null(here: Stand, admin: Browser) -> None:
@@ -205,7 +211,15 @@ def test_addresses_and_verbs_that_do_not_exist(admin: Browser) -> None:
 def test_unknown_and_repeated_parameters(admin: Browser) -> None:
     reply = admin.api("GET", "/devices?serch=x")
     assert reply.code == "invalid" and reply.json["error"]["next_step"] == "Did you mean search?"
-    for query in ("limit=0", "limit=x", "limit=-1", "limit=1&limit=2", "state=dead", "search=%FF", "&" * 20 + "a=1"):
+    for query in (
+        "limit=0",
+        "limit=x",
+        "limit=-1",
+        "limit=1&limit=2",
+        "state=dead",
+        "search=%FF",
+        "&" * 20 + "a=1",
+    ):
         assert admin.api("GET", f"/devices?{query}").code == "invalid", query
     assert admin.api("GET", "/devices?search=" + "x" * 5000).code == "invalid"
 
