@@ -9,7 +9,8 @@ The law of this room:
 - Guessing is counted per address, per account, and per account from one address (ETSI EN 303 645 5.1-5). The
   account-wide wait does not hold for an address that logged in to that account before, so that a stranger
   who guesses cannot lock the owner out. Tokens have 256 random bits; guessing them needs no counter.
-- The command line works on the same documents while the server runs; what it changes holds within a second.
+- The command line works on the same documents while the server runs; what it makes holds
+  at once, what it takes away within a second.
 
 Longer than 400 lines: three kinds of credentials share one lock, one snapshot and one back-off.
 """
@@ -322,7 +323,9 @@ class Identity:
     def authenticate_token(self, token: str) -> Principal | None:
         """Who the token stands for, or None when it is unknown, expired or revoked."""
         with self._lock:
-            found = self._current().programs.get(_digest(token))
+            digest = _digest(token)
+            # The command line may have made it a moment ago, so a miss looks at the disk.
+            found = self._current().programs.get(digest) or self._reread().programs.get(digest)
             wall = self._wall()
             if found is None or (found.token.expires_at is not None and found.token.expires_at <= wall):
                 return None
@@ -340,7 +343,8 @@ class Identity:
         if not known:
             counted.append((self._by_account, key))
         self._begin(counted)
-        person = self._current().people.get(key) if len(name) <= 64 else None
+        with self._lock:
+            person = self._reread().people.get(key) if len(name) <= 64 else None
         try:
             fits = len(password) <= MAX_PASSWORD_CHARACTERS and self._passwords.verify(
                 password, person.encoded if person is not None else None

@@ -75,9 +75,10 @@ def list_accounts(request: Request) -> Answer:
     "PUT",
     "/accounts/{name}/password",
     scope="read",
-    summary="A new password: one's own with the current one, another's as admin; ends the account's sessions",
+    summary="A new password: one's own with the current one, another's as admin; it ends the sessions. "
+    "The answer is the caller's session, a new one after the own password",
     body="NewPassword",
-    status=204,
+    answer="Session",
 )
 def set_password(request: Request) -> Answer:
     name, body, principal = request.parameters["name"], request.body, request.principal
@@ -89,11 +90,11 @@ def set_password(request: Request) -> Answer:
         session = identity.change_password(
             principal.name, body["current_password"], body["password"], request.address
         )
-        return Answer(status=204, headers=(("Set-Cookie", cookie_of(session, request.secure)),))
+        return _logged_in(request, session, 200)
     if not principal.may("admin"):
         raise ApiError("forbidden", "this needs the scope admin", "Ask somebody who has it.")
     identity.set_password(name, body["password"])
-    return Answer(status=204)
+    return who(request)
 
 
 @routes.route(

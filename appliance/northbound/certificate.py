@@ -30,6 +30,10 @@ LIFETIME: Final = timedelta(days=820)
 RENEW_BEFORE: Final = timedelta(days=30)
 BACKDATED: Final = timedelta(days=1)
 CHECK_EVERY_S: Final = 3600.0
+_KEY_USAGES: Final = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
@@ -113,8 +117,7 @@ class Certificate:
                 x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64]),
             ]
         )
-        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        found = (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(subject)
@@ -122,34 +125,21 @@ class Certificate:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - BACKDATED)
             .not_valid_after(now - BACKDATED + LIFETIME)
-            .add_extension(
-                x509.SubjectAlternativeName(
-                    [*(x509.DNSName(name) for name in names), *(x509.IPAddress(one) for one in addresses)]
-                ),
-                critical=False,
-            )
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(
-                x509.KeyUsage(
-                    digital_signature=True,
-                    content_commitment=False,
-                    key_encipherment=False,
-                    data_encipherment=False,
-                    key_agreement=False,
-                    key_cert_sign=False,
-                    crl_sign=False,
-                    encipher_only=False,
-                    decipher_only=False,
-                ),
-                critical=True,
-            )
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(identifier, critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
-            )
-            .sign(key, hashes.SHA256())
         )
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        others = [*(x509.DNSName(name) for name in names), *(x509.IPAddress(one) for one in addresses)]
+        # RFC 5280 §4.2.1: an end entity that signs handshakes as a server and nothing else.
+        signs = dict.fromkeys(_KEY_USAGES, False) | {"digital_signature": True}
+        for extension, critical in (
+            (x509.SubjectAlternativeName(others), False),
+            (x509.BasicConstraints(ca=False, path_length=None), True),
+            (x509.KeyUsage(**signs), True),
+            (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+            (identifier, False),
+            (x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), False),
+        ):
+            builder = builder.add_extension(extension, critical)
+        found = builder.sign(key, hashes.SHA256())
         key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         _replace(
             key_file,

@@ -4,12 +4,59 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from appliance.northbound.errors import ApiError
+
+
+class _Call:
+    """One call on its way through the door; the future belongs to the thread that waits."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self._function = function
+        self._task: asyncio.Future[Any] | None = None
+
+    def enter(self) -> None:
+        """Begin, in the loop."""
+        if self.future.done():
+            return  # nobody waits any more
+        try:
+            result = self._function()
+        except Exception as error:  # noqa: BLE001 - it belongs to the thread that waits, not to the loop
+            self._settle(error=error)
+            return
+        if inspect.isawaitable(result):
+            self._task = asyncio.ensure_future(result)
+            self._task.add_done_callback(self._leave)
+        else:
+            self._settle(result)
+
+    def give_up(self) -> None:
+        """Cancel what was begun, in the loop."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def _leave(self, done: asyncio.Future[Any]) -> None:
+        if done.cancelled():
+            self.future.cancel()
+        elif (error := done.exception()) is not None:
+            self._settle(error=error)
+        else:
+            self._settle(done.result())
+
+    def _settle(self, result: Any = None, *, error: BaseException | None = None) -> None:
+        try:
+            if error is not None:
+                self.future.set_exception(error)
+            else:
+                self.future.set_result(result)
+        except concurrent.futures.InvalidStateError:
+            pass  # the waiting thread has given up meanwhile
 
 
 class Crossing:
@@ -30,58 +77,26 @@ class Crossing:
         Raises what it raises, and ApiError: "timeout" after ``timeout_s`` (what was begun is cancelled),
         "stopping" when the appliance goes down meanwhile.
         """
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        task: asyncio.Future[Any] | None = None
-
-        def enter() -> None:
-            nonlocal task
-            if future.done():
-                return  # nobody waits any more
-            try:
-                result = function(*arguments, **named)
-            except Exception as error:  # noqa: BLE001 - it belongs to the thread that waits, not to the loop
-                _settle(future, error=error)
-                return
-            if inspect.isawaitable(result):
-                task = asyncio.ensure_future(result)
-                task.add_done_callback(leave)
-            else:
-                _settle(future, result)
-
-        def leave(done: asyncio.Future[Any]) -> None:
-            if done.cancelled():
-                future.cancel()
-            elif (error := done.exception()) is not None:
-                _settle(future, error=error)
-            else:
-                _settle(future, done.result())
-
-        def give_up() -> None:
-            if task is not None:
-                task.cancel()
-
+        call = _Call(functools.partial(function, *arguments, **named))
+        future = call.future
         with self._lock:
             if self._closed:
                 raise _stopping()
             self._waiting.add(future)
         try:
-            self._loop.call_soon_threadsafe(enter)
+            self._in_loop(call.enter)
             return future.result(self._timeout_s if timeout_s is None else timeout_s)
         except concurrent.futures.CancelledError:
-            self._from_outside(give_up)
+            self._in_loop(call.give_up)
             raise _stopping() from None
         except TimeoutError:
             if future.done() and not future.cancelled():
                 raise  # the function's own
             future.cancel()
-            self._from_outside(give_up)
+            self._in_loop(call.give_up)
             raise ApiError(
                 "timeout", "there was no answer in time", "Try again; the appliance may be busy."
             ) from None
-        except RuntimeError:
-            if self._loop.is_closed():
-                raise _stopping() from None
-            raise
         finally:
             with self._lock:
                 self._waiting.discard(future)
@@ -94,22 +109,11 @@ class Crossing:
         for future in waiting:
             future.cancel()
 
-    def _from_outside(self, call: Callable[[], None]) -> None:
-        if not self._loop.is_closed():
+    def _in_loop(self, call: Callable[[], None]) -> None:
+        try:
             self._loop.call_soon_threadsafe(call)
-
-
-def _settle(
-    future: concurrent.futures.Future[Any], result: Any = None, *, error: BaseException | None = None
-) -> None:
-    """Set the outcome, unless the waiting thread has given up meanwhile."""
-    try:
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-    except concurrent.futures.InvalidStateError:
-        pass
+        except RuntimeError:  # the loop is closed
+            raise _stopping() from None
 
 
 def _stopping() -> ApiError:
