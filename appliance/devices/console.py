@@ -187,7 +187,10 @@ class Devices:
                     reports = ()
             elif isinstance(operation, Delete):
                 self._translation.forget_values(registration, operation.path)
-        return await self._finish(registration, verb, path, response, reports, source)
+        created = None
+        if isinstance(operation, Create) and operation.instance_id is not None:
+            created = Path(operation.object_id, operation.instance_id)
+        return self._finish(registration, verb, path, response, reports, source, created)
 
     async def observe(
         self, endpoint_name: str, path: str, attributes: Mapping[str, Any] | None = None
@@ -195,7 +198,7 @@ class Devices:
         """Observe from now on; with attributes, they are written first. Outlives registrations."""
         registration = self._require(endpoint_name)
         target = _observable(_path(path))
-        parameters = _attributes(attributes or {})
+        parameters = _attributes(attributes) if attributes else {}
         self._write(lambda: self._observations.want(registration, target))
         if registration.ended:
             raise DeviceError(
@@ -208,14 +211,14 @@ class Devices:
                 registration, WriteAttributes(target, parameters), self._settings.operation_timeout_s
             )
             if not written.ok:
-                return await self._finish(registration, "WriteAttributes", target, written, (), "read")
+                return self._finish(registration, "WriteAttributes", target, written, (), "read")
         response = await self._send(registration, Observe(target), self._settings.operation_timeout_s)
         if response.observation is not None and self._registry.at(registration.id) is registration:
             observation = response.observation
             self._write(lambda: self._observations.add(registration, observation))
         elif not response.failure:
             self._observations.refused(registration, target, outcome_words(response.code))
-        return await self._finish(registration, "Observe", target, response, response.reports, "notify")
+        return self._finish(registration, "Observe", target, response, response.reports, "notify")
 
     async def cancel_observation(self, endpoint_name: str, path: str) -> dict[str, Any]:
         """Stop observing: actively where it is active, and not wanted any more."""
@@ -229,7 +232,7 @@ class Devices:
             return self._outcome("Cancel", target, Response(0x45), [])
         response = await self._server.cancel_observation(observation, self._settings.operation_timeout_s)
         self._write(lambda: self._observations.end(registration, observation))
-        return await self._finish(registration, "Cancel", target, response, response.reports, "read")
+        return self._finish(registration, "Cancel", target, response, response.reports, "read")
 
     def observations(self, endpoint_name: str) -> dict[str, Any]:
         """What is wanted, what is active, and why not."""
@@ -530,7 +533,7 @@ class Devices:
                 "invalid", str(error), "Choose another content format or check the values."
             ) from error
 
-    async def _finish(
+    def _finish(
         self,
         registration: Registration,
         verb: str,
@@ -538,8 +541,11 @@ class Devices:
         response: Response,
         reports: Iterable[Report],
         source: str,
+        created: Path | None = None,
     ) -> dict[str, Any]:
-        """Keep what was learned and how it went, then say it."""
+        """Keep what was learned and how it went, and say it. The disk is not waited for: what happened at the
+        device has happened, and a person should not wait for a commit to read it.
+        """
         reports = list(reports)
         if response.warning:
             registration.warn(response.warning)
@@ -547,6 +553,10 @@ class Devices:
             registration.seen_at = self._translation.wall()
         shown = self._translation.shown(registration, reports, source) if response.ok else []
         outcome = self._outcome(verb, path, response, shown)
+        if created is not None and outcome["location"] is None and response.ok:
+            outcome["location"] = str(
+                created
+            )  # a device that was told the id need not say it (OMA Core §6.3.6)
         body = {
             "operation": verb,
             "path": str(path),
@@ -555,12 +565,12 @@ class Devices:
             "ok": response.ok,
         }
 
-        def keep(done: Callable[[], None]) -> None:
+        def keep() -> None:
             if response.ok and reports:
                 self._translation.reports(registration, reports, source, None, None, None, response.warning)
-            self._translation.operation(registration, body, done)
+            self._translation.operation(registration, body)
 
-        await self._durably(keep)
+        self._write(keep)
         if response.failure:
             raise DeviceError(
                 "busy" if response.failure == "queue full" else "unreachable",

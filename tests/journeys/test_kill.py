@@ -90,13 +90,11 @@ def wait_for_all(ledger: Path, position: int) -> None:
             with ledger.open() as lines:
                 lines.seek(position)
                 heard = {
-                json.loads(line)["endpoint_name"]
-                for line in lines
-                if line.endswith("}\n") and "acknowledged" in line
-            }
+                    json.loads(line)["endpoint_name"]
+                    for line in lines
+                    if line.endswith("}\n") and "acknowledged" in line
+                }
         if len(heard) == DEVICES:
             return
-        assert time.monotonic() < deadline, (
-            f"only {len(heard)} of {DEVICES} devices are heard"
-        )
+        assert time.monotonic() < deadline, f"only {len(heard)} of {DEVICES} devices are heard"
         threading.Event().wait(0.2)
