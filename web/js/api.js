@@ -1,0 +1,118 @@
+// The gateway's HTTP API. Every failure is one ApiError with a message and, where there is one, the next step.
+
+import { t } from "./i18n.js";
+
+const ROOT = "api/v1";
+
+let csrf = null;
+let skewMs = 0;
+let onUnauthorized = () => {};
+
+export class ApiError extends Error {
+  constructor(status, code, message, nextStep) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.nextStep = nextStep;
+  }
+}
+
+/** What to do when the session has ended. */
+export function whenUnauthorized(action) {
+  onUnauthorized = action;
+}
+
+/** The gateway's clock in epoch milliseconds, as far as its Date headers tell. */
+export const gatewayNow = () => Date.now() + skewMs;
+
+export const address = (...parts) => `/${parts.map(encodeURIComponent).join("/")}`;
+
+/** JSON where whole numbers beyond 2^53 (BigInt) keep every digit. */
+export function toJson(value) {
+  const mark = `big${crypto.getRandomValues(new Uint32Array(2)).join("")}:`;
+  const text = JSON.stringify(value, (_, member) => (typeof member === "bigint" ? mark + member : member));
+  return text.replace(new RegExp(`"${mark}(-?\\d+)"`, "g"), "$1");
+}
+
+export async function request(method, path, { query, json, body, type, signal, quiet = false } = {}) {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== null && value !== "") parameters.set(name, value);
+  }
+  const search = parameters.size ? `?${parameters}` : "";
+  const headers = { Accept: "application/json" };
+  if (method !== "GET" && csrf) headers["X-CSRF-Token"] = csrf;
+  if (json !== undefined) headers["Content-Type"] = "application/json";
+  if (type) headers["Content-Type"] = type;
+  let response;
+  try {
+    response = await fetch(ROOT + path + search, {
+      method, headers, signal, credentials: "same-origin", cache: "no-store", redirect: "error",
+      body: json !== undefined ? toJson(json) : body,
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "offline", t("error.offline"), t("error.offline.next"));
+  }
+  noteClock(response);
+  if (response.status === 204) return null;
+  const text = await response.text();
+  let answer = null;
+  try {
+    answer = text ? JSON.parse(text) : null;
+  } catch {
+    // A proxy's page, perhaps: the status is all there is to say.
+  }
+  if (response.ok) return answer;
+  if (response.status === 401 && !quiet) onUnauthorized();
+  const told = answer?.error;
+  throw new ApiError(response.status, told?.code ?? "failed", told?.message ?? t("error.status", { status: response.status }), told?.next_step ?? "");
+}
+
+function noteClock(response) {
+  const date = Date.parse(response.headers.get("Date") ?? "");
+  // Date has whole seconds: a difference below two seconds says nothing.
+  if (date) skewMs = Math.abs(date - Date.now()) < 2000 ? 0 : date - Date.now() + 500;
+}
+
+function opened(session) {
+  csrf = session.csrf;
+  return session;
+}
+
+export const get = (path, query, more) => request("GET", path, { query, ...more });
+export const post = (path, json) => request("POST", path, { json });
+
+export const setupState = () => get("/setup");
+export const setup = async (code, name, password) => opened(await request("POST", "/setup", { json: { code, name, password }, quiet: true }));
+export const session = async () => opened(await get("/session", undefined, { quiet: true }));
+export const login = async (name, password) => opened(await request("POST", "/session", { json: { name, password }, quiet: true }));
+export const logout = () => request("DELETE", "/session", { quiet: true });
+
+export const status = () => get("/status");
+export const devices = (after, limit = 500) => get("/devices", { after, limit });
+export const device = (name) => get(address("devices", name));
+export const forgetDevice = (name) => request("DELETE", address("devices", name));
+export const objects = (name) => get(`${address("devices", name)}/objects`);
+export const values = (name, path = "/") => get(`${address("devices", name)}/values`, { path });
+export const observations = (name) => get(`${address("devices", name)}/observations`);
+export const operate = (name, operation) => post(`${address("devices", name)}/operations`, operation);
+export const observe = (name, path, attributes) => request("PUT", `${address("devices", name)}/observations`, { query: { path }, json: { attributes } });
+export const cancelObservation = (name, path) => request("DELETE", `${address("devices", name)}/observations`, { query: { path } });
+
+export const models = () => get("/models");
+export const model = (id, version) => get(address("models", id), { version });
+export const addModel = (xml) => request("POST", "/models", { body: xml, type: "application/xml" });
+export const removeModel = (id, version) => request("DELETE", address("models", id), { query: { version } });
+
+export const events = (after, limit, endpointName) => get("/events", { after, limit, endpoint_name: endpointName });
+
+export const tokens = () => get("/tokens");
+export const createToken = (token) => post("/tokens", token);
+export const revokeToken = (id) => request("DELETE", address("tokens", id));
+export const changePassword = async (name, current, password) => {
+  const session = await request("PUT", `${address("accounts", name)}/password`, { json: { current_password: current, password }, quiet: true });
+  if (session?.csrf) opened(session);
+};
+
+export const streamAddress = (after) => `${ROOT}/stream${after === null ? "" : `?after=${after}`}`;
