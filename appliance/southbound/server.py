@@ -449,7 +449,7 @@ class LwM2MServer:
         except UnicodeDecodeError:
             reply.refuse(coap.BAD_OPTION, "Uri-Path or Uri-Query is not UTF-8")
             return
-        source = Source(request.peer, self._bearer.name, None)
+        source = Source(request.peer, self._bearer.name, self._bearer.identity(request.peer))
         while segments and segments[-1] == "":
             segments.pop()  # a trailing slash is harmless
         try:
@@ -567,12 +567,18 @@ class LwM2MServer:
         assert self._uplink is not None
         observation: Observation = event.key
         client = observation.client
-        source = Source(event.peer, self._bearer.name, None)
-        if event.peer.address != client.peer.address and client.identity is None:
+        identity = self._bearer.identity(event.peer)
+        source = Source(event.peer, self._bearer.name, identity)
+        moved = event.peer.address != client.peer.address
+        if identity != client.identity or (moved and identity is None):
             # Over NoSec anybody can send from anywhere. Silence, as a RST would end the real observation.
             self._endpoint.refuse_notification(event, now, reset=False)
             self._uplink.strange_notification(observation, source)
             return
+        if moved:
+            client.peer = (
+                event.peer
+            )  # the same identity at another address: answers and requests go there now
         message = event.message
         number = event.observe
         if not event.final and number is not None:

@@ -150,6 +150,10 @@ class UdpBearer:
                 bound.close()
         self._sockets.clear()
 
+    def identity(self, peer: UdpPeer) -> str | None:
+        """What the transport proved of a peer: over plain UDP nothing."""
+        return None
+
     def transmit(self, data: bytes, peer: UdpPeer) -> None:
         """Send one datagram. Errors are counted and otherwise dropped: CoAP retransmits what matters."""
         family, address, local = peer
