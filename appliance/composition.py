@@ -6,11 +6,12 @@ Nothing is decided here but the order. The same composition runs in production a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ class Appliance:
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._started_at = self.wall()
+        become_owner(self.state)
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
 
         self.database = Database(self.state / DATABASE, self.settings.storage)
@@ -282,10 +284,33 @@ def _notify(state: str) -> None:
 # What the command line does without a running server
 
 
+def become_owner(state: Path) -> None:
+    """Root on a state folder of somebody else becomes him: else the service could not read its files."""
+    if os.geteuid() == 0 and state.exists():
+        owner = state.stat()
+        if owner.st_uid != 0:
+            os.setgroups([])
+            os.setgid(owner.st_gid)
+            os.setuid(owner.st_uid)
+
+
+@contextlib.contextmanager
+def _owner_kept(state: Path) -> Iterator[None]:
+    """For what must stay root, as a backup may go anywhere: afterwards the files belong to the owner."""
+    owner = state.stat() if os.geteuid() == 0 and state.exists() else None
+    try:
+        yield
+    finally:
+        if owner is not None and owner.st_uid != 0 and state.exists():
+            for path in (state, *state.rglob("*")):
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def back_up(state: Path, file: Path) -> str:
     """`homard backup`: one file with everything; the server may be running. Raises CommandFailed."""
     try:
-        path, manifest = make_backup(state, file, __version__)
+        with _owner_kept(state):
+            path, manifest = make_backup(state, file, __version__)
     except (StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
     return f"{path}: {len(manifest.files)} files, {sum(file.size_bytes for file in manifest.files)} bytes"
@@ -294,7 +319,8 @@ def back_up(state: Path, file: Path) -> str:
 def bring_back(file: Path, state: Path, *, force: bool) -> str:
     """`homard restore`. Raises CommandFailed, and then the state folder is as it was."""
     try:
-        restored = restore_backup(file, state, force=force)
+        with _owner_kept(state):
+            restored = restore_backup(file, state, force=force)
     except (StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
     aside = "" if restored.kept_as is None else f"; what was there is now in {restored.kept_as}"
@@ -303,6 +329,7 @@ def bring_back(file: Path, state: Path, *, force: bool) -> str:
 
 def open_identity(state: Path, settings: IdentitySettings | None = None) -> Identity:
     """Accounts and tokens of a state folder, whether a server runs on it or not."""
+    become_owner(state)
     if not state.is_dir():
         state.mkdir(parents=True, mode=0o700)
     return Identity(state / "identity", settings or IdentitySettings())
@@ -348,6 +375,7 @@ def revoke_token(state: Path, token_id: str) -> None:
 
 def check_state(state: Path, settings: Settings) -> list[str]:
     """`homard check`: what is wrong with a state folder, a sentence each; changes nothing."""
+    become_owner(state)
     problems = parse_observe_paths(settings.devices.observe_paths)
     if not state.is_dir():
         problems.append(f"{state} does not exist; `homard serve --state {state}` makes it")
