@@ -30,7 +30,7 @@ from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
 from appliance.lwm2m.definitions import Definitions
 from appliance.northbound.server import Northbound
-from appliance.southbound.server import LwM2MServer
+from appliance.southbound.server import EXCHANGE_LIFETIME_S, LwM2MServer
 from appliance.storage.backup import make_backup, restore_backup
 from appliance.storage.database import Database
 from appliance.storage.database_file import check_database
@@ -43,8 +43,6 @@ WEB = Path(__file__).resolve().parent.parent / "web"
 
 _PING = b"\x40\x00\x00\x01"  # an empty confirmable message; a living server answers it with RST
 
-# A duplicate can come for as long as the device retransmits one message (RFC 7252 §4.8.2).
-_EXCHANGE_LIFETIME_S = 247.0
 _EXPIRY_PERIOD_S = 1.0
 # After a restart the missing observations are started in slices, so that a fleet is not asked at once.
 _RECONCILE_SLICE = 20
@@ -134,6 +132,7 @@ class Appliance:
             translation,
             loop.time,
             models.store,
+            self.database.hasten,
         )
         alive = self.registry.load(loop.time())
         self.observations.load(self._last_numbers(translation))
@@ -176,11 +175,12 @@ class Appliance:
 
     def _last_numbers(self, translation: Translation) -> dict[bytes, tuple[int, int, float]]:
         now = self.wall()
-        since_ms = int((now - _EXCHANGE_LIFETIME_S) * 1000)
+        since_ms = int((now - EXCHANGE_LIFETIME_S) * 1000)
         numbers: dict[bytes, tuple[int, int, float]] = {}
         for receipt, at_ms in translation.receipts(since_ms):
             token, number, message_id = read_receipt(receipt)
-            numbers[token] = (number, message_id, max(0.0, now - at_ms / 1000))
+            # Newest first: what is older than the last report of an observation says nothing more.
+            numbers.setdefault(token, (number, message_id, max(0.0, now - at_ms / 1000)))
         return numbers
 
     async def _expire(self) -> None:

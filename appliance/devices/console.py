@@ -66,6 +66,7 @@ class Devices:
         translation: Translation,
         monotonic: Callable[[], float],
         store_model: Callable[[int, str, bytes | None], None],
+        hasten: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._server = server
@@ -75,6 +76,7 @@ class Devices:
         self._translation = translation
         self._monotonic = monotonic
         self._store_model = store_model
+        self._hasten = hasten
 
     # Look
 
@@ -190,7 +192,7 @@ class Devices:
         created = None
         if isinstance(operation, Create) and operation.instance_id is not None:
             created = Path(operation.object_id, operation.instance_id)
-        return self._finish(registration, verb, path, response, reports, source, created)
+        return await self._finish(registration, verb, path, response, reports, source, created)
 
     async def observe(
         self, endpoint_name: str, path: str, attributes: Mapping[str, Any] | None = None
@@ -211,14 +213,14 @@ class Devices:
                 registration, WriteAttributes(target, parameters), self._settings.operation_timeout_s
             )
             if not written.ok:
-                return self._finish(registration, "WriteAttributes", target, written, (), "read")
+                return await self._finish(registration, "WriteAttributes", target, written, (), "read")
         response = await self._send(registration, Observe(target), self._settings.operation_timeout_s)
         if response.observation is not None and self._registry.at(registration.id) is registration:
             observation = response.observation
             self._write(lambda: self._observations.add(registration, observation))
         elif not response.failure:
             self._observations.refused(registration, target, outcome_words(response.code))
-        return self._finish(registration, "Observe", target, response, response.reports, "notify")
+        return await self._finish(registration, "Observe", target, response, response.reports, "notify")
 
     async def cancel_observation(self, endpoint_name: str, path: str) -> dict[str, Any]:
         """Stop observing: actively where it is active, and not wanted any more."""
@@ -232,7 +234,7 @@ class Devices:
             return self._outcome("Cancel", target, Response(0x45), [])
         response = await self._server.cancel_observation(observation, self._settings.operation_timeout_s)
         self._write(lambda: self._observations.end(registration, observation))
-        return self._finish(registration, "Cancel", target, response, response.reports, "read")
+        return await self._finish(registration, "Cancel", target, response, response.reports, "read")
 
     def observations(self, endpoint_name: str) -> dict[str, Any]:
         """What is wanted, what is active, and why not."""
@@ -533,7 +535,7 @@ class Devices:
                 "invalid", str(error), "Choose another content format or check the values."
             ) from error
 
-    def _finish(
+    async def _finish(
         self,
         registration: Registration,
         verb: str,
@@ -543,9 +545,7 @@ class Devices:
         source: str,
         created: Path | None = None,
     ) -> dict[str, Any]:
-        """Keep what was learned and how it went, and say it. The disk is not waited for: what happened at the
-        device has happened, and a person should not wait for a commit to read it.
-        """
+        """Keep what was learned and how it went, then say it: who has the outcome finds it in the journal."""
         reports = list(reports)
         if response.warning:
             registration.warn(response.warning)
@@ -565,12 +565,12 @@ class Devices:
             "ok": response.ok,
         }
 
-        def keep() -> None:
+        def keep(done: Callable[[], None]) -> None:
             if response.ok and reports:
                 self._translation.reports(registration, reports, source, None, None, None, response.warning)
-            self._translation.operation(registration, body)
+            self._translation.operation(registration, body, done)
 
-        self._write(keep)
+        await self._durably(keep)
         if response.failure:
             raise DeviceError(
                 "busy" if response.failure == "queue full" else "unreachable",
@@ -619,6 +619,7 @@ class Devices:
             change(done)
         except StorageFull as error:
             raise _full() from error
+        self._hasten()
         try:
             await asyncio.wait_for(committed, 10)
         except TimeoutError as error:

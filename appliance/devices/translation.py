@@ -183,7 +183,7 @@ class Translation:
     # Back
 
     def receipts(self, since_ms: int) -> Iterable[tuple[bytes, int]]:
-        """The receipts in the journal since then, oldest first, each with its time in epoch ms."""
+        """The receipts in the journal since then, newest first, each with its time in epoch ms."""
         return [(receipt, at_ms) for _, receipt, at_ms in self._broker.receipts(since_ms)]
 
     def _paths(self, endpoint_name: str) -> list[Path]:

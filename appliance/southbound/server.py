@@ -109,6 +109,22 @@ class Observation:
         self.number_at = 0.0
         self.message_id: int | None = None
 
+    def takes(self, number: int, message_id: int, now: float) -> bool:
+        """Whether a notification is news, and if so, remember it as the last one.
+
+        A number as old as the last one is news again after 128 s (RFC 7641 §3.4), but not in the very message
+        that was taken already: a device whose server was away repeats that for up to EXCHANGE_LIFETIME.
+        """
+        if self.number is not None:
+            age = now - self.number_at
+            again = number == self.number and message_id == self.message_id and age < EXCHANGE_LIFETIME_S
+            if again or not is_fresh(number, self.number, age):
+                return False
+        self.number = number
+        self.number_at = now
+        self.message_id = message_id
+        return True
+
 
 class Reply:
     """The one answer to a request of a device. ``then`` runs after the answer has left."""
@@ -173,6 +189,7 @@ class Uplink(Protocol):
     def strange_notification(self, observation: Observation, source: Source) -> None: ...
 
 
+EXCHANGE_LIFETIME_S = 247.0  # RFC 7252 §4.8.2, with the default parameters devices use
 _LOCATION_RD = ((8, b"rd"),)
 _WELL_KNOWN_CORE = b'</rd>;rt="core.rd";ct=40'
 
@@ -582,15 +599,9 @@ class LwM2MServer:
         message = event.message
         number = event.observe
         if not event.final and number is not None:
-            if observation.number is not None and not is_fresh(
-                number, observation.number, now - observation.number_at
-            ):
-                self._endpoint.accept_notification(
-                    event, now
-                )  # seen or overtaken: a receipt, nothing to keep
+            if not observation.takes(number, message.mid, now):
+                self._endpoint.accept_notification(event, now)  # overtaken, or seen: a receipt is all it gets
                 return
-            observation.number = number
-            observation.number_at = now
             reports, warning = self._reports(
                 client,
                 option.find_uint(message.options, option.CONTENT_FORMAT),

@@ -231,6 +231,11 @@ class Database:
         """
         self._hooks.append(hook)
 
+    def hasten(self) -> None:
+        """Let what gathers leave now, or when the writer is free, before its window ends: a person waits."""
+        if self._pending:
+            self._group_complete()
+
     def flush(self) -> None:
         """Commit everything queued and run its callbacks before returning. Blocks the loop thread."""
         if self._pending:

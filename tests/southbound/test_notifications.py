@@ -108,3 +108,13 @@ def test_another_identity_with_the_right_token_is_a_stranger(bench: Bench) -> No
 def test_an_unknown_token_gets_a_reset(bench: Bench) -> None:
     bench.notify(HOME, 1, token=b"whatever")
     assert bench.sent == [(b"\x70\x00\x00\x07", HOME)]
+
+
+def test_the_same_message_is_no_news_even_when_its_number_would_be_again(bench: Bench) -> None:
+    taken = bench.observation.takes
+    assert taken(5, 70, 1000.0)
+    assert not taken(5, 70, 1001.0)
+    assert not taken(4, 71, 1002.0)
+    assert not taken(5, 70, 1140.0)  # RFC 7641 §3.4 alone would take it: more than 128 s have passed
+    assert taken(5, 72, 1140.0)
+    assert taken(5, 72, 1140.0 + 248)
