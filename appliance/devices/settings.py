@@ -32,15 +32,6 @@ class DevicesSettings:
             "max": 3600.0,
         },
     )
-    default_lifetime_s: int = field(
-        default=86400,
-        metadata={
-            "unit": "s",
-            "doc": "Lifetime of a registration that names none (LwM2M 1.0 only).",
-            "min": 1,
-            "max": 31536000,
-        },
-    )
     expiry_grace_s: float = field(
         default=60.0,
         metadata={

@@ -67,15 +67,6 @@ class CoapSettings:
             "max": 20,
         },
     )
-    request_deadline_s: float = field(
-        default=60.0,
-        metadata={
-            "unit": "s",
-            "doc": "A request to a device ends after this time at the latest, block-wise transfers excepted.",
-            "min": 1.0,
-            "max": 3600.0,
-        },
-    )
     max_body_bytes: int = field(
         default=1024 * 1024,
         metadata={
