@@ -51,7 +51,11 @@ export function dialog(title, build, { kind = "", subtitle = "" } = {}) {
     h("div", { class: "dialog-body" }, body),
     actions.length ? h("footer", { class: "dialog-actions" }, actions) : null);
     element.append(form);
+    // Back, or another place in the address bar: what the dialog was about is not on the page any more.
+    const leave = () => close();
+    addEventListener("hashchange", leave);
     element.addEventListener("close", () => {
+      removeEventListener("hashchange", leave);
       element.remove();
       if (opener?.isConnected) opener.focus();
       resolve(result);
