@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 SENSOR_OBJECTS = range(3200, 3400)  # the IPSO sensors and actuators
 SENSOR_VALUES = (5700, 5500)  # Sensor Value, Digital Input State
 
-_SAVE_OBSERVATION = "INSERT OR REPLACE INTO observations(token, registration_id, doc) VALUES (?, ?, ?)"
+_SAVE_OBSERVATION = "INSERT OR REPLACE INTO observations(token, registration_id, doc) VALUES (?,?,?)"
 _FORGET_OBSERVATION = "DELETE FROM observations WHERE token = ?"
-_SAVE_DESIRED = "INSERT OR REPLACE INTO desired(endpoint_name, path, doc) VALUES (?, ?, ?)"
+_SAVE_DESIRED = "INSERT OR REPLACE INTO desired(endpoint_name, path, doc) VALUES (?,?,?)"
 _FORGET_DESIRED = "DELETE FROM desired WHERE endpoint_name = ? AND path = ?"
 _FORGET_ALL_DESIRED = "DELETE FROM desired WHERE endpoint_name = ?"
 

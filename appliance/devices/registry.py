@@ -24,7 +24,7 @@ from appliance.southbound.udp import UdpPeer
 from appliance.storage.database import Database
 
 _SAVE = (
-    "INSERT INTO registrations(id, endpoint_name, doc) VALUES (?, ?, ?) "
+    "INSERT INTO registrations(endpoint_name, id, doc) VALUES (?,?,?) "
     "ON CONFLICT(endpoint_name) DO UPDATE SET id = excluded.id, doc = excluded.doc"
 )
 _FORGET = "DELETE FROM registrations WHERE endpoint_name = ?"
@@ -269,7 +269,7 @@ class Registry:
     def save(self, registration: Registration, done: Callable[[], None] | None = None) -> None:
         """Write the registration; raises StorageFull when the queue to the disk is full."""
         self._database.write(
-            _SAVE, (registration.id, registration.endpoint_name, registration.to_json()), done
+            _SAVE, (registration.client.endpoint_name, registration.id, registration.to_json()), done
         )
 
     def next_deadline(self) -> float | None:

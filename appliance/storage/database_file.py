@@ -268,7 +268,7 @@ def _whole_row(columns: list[str], row: tuple[Any, ...]) -> list[Any] | None:
                     json.loads(value)
             except ValueError:
                 return None
-        elif name in ("seq", "slot", "at_ms", "seen_ms") and not isinstance(value, int):
+        elif name in ("seq", "slot", "at_ms") and not isinstance(value, int):
             return None
         values.append(value)
     return values

@@ -34,8 +34,8 @@ def make() -> Path:
     write = database.write
     for device in ("one", "two"):
         write(
-            "INSERT INTO registrations VALUES (?,?,?,?)",
-            (f"id-{device}", device, '{"lifetime_s":300}', AT_MS),
+            "INSERT INTO registrations VALUES (?,?,?)",
+            (device, f"id-{device}", '{"lifetime_s":300}'),
         )
         write(
             "INSERT INTO observations VALUES (?,?,?)",

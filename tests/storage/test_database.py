@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import os
 import random
@@ -60,6 +61,40 @@ def test_statements_of_different_kinds_keep_their_order(tmp_path: Path) -> None:
     assert len(paths(database)) == 66
     assert database.read("SELECT DISTINCT doc FROM desired") == [("[]",)]
     database.close()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_statements_of_several_tables_in_one_group_end_as_they_would_alone(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    numbers = itertools.count()
+    statements: list[Callable[[], tuple[str, tuple[object, ...]]]] = [
+        lambda: (
+            "INSERT OR REPLACE INTO desired VALUES (?, ?, ?)",
+            (f"e{chance.randrange(9)}", "/", str(next(numbers))),
+        ),
+        lambda: ("DELETE FROM desired WHERE endpoint_name = ?", (f"e{chance.randrange(9)}",)),
+        lambda: (
+            "INSERT INTO cursors VALUES (?,?) ON CONFLICT (name) DO UPDATE SET seq = seq + excluded.seq",
+            (f"c{chance.randrange(9)}", next(numbers)),
+        ),
+        lambda: ("UPDATE cursors SET seq = 2 * seq WHERE name = ?", (f"c{chance.randrange(9)}",)),
+        lambda: (
+            "INSERT OR REPLACE INTO entities SELECT endpoint_name, doc, 0 FROM desired WHERE doc > ?",
+            ("5",),
+        ),
+    ]
+    grouped, alone = opened(tmp_path / "grouped"), opened(tmp_path / "alone")
+    for _ in range(400):
+        sql, parameters = chance.choices(statements, (20, 3, 20, 1, 1))[0]()
+        grouped.write(sql, parameters)
+        alone.write(sql, parameters)
+        alone.flush()
+    grouped.flush()
+    for table in ("desired", "cursors", "entities"):
+        rows = f"SELECT * FROM {table} ORDER BY 1, 2"
+        assert grouped.read(rows) == alone.read(rows)
+    grouped.close()
+    alone.close()
 
 
 @pytest.mark.parametrize(
@@ -278,7 +313,7 @@ def filled(folder: Path) -> None:
     broker = Broker(database, lambda: 1_700_000_000_000)
     for number in range(500):
         database.write(
-            "INSERT INTO registrations VALUES (?,?,?,?)", (f"id{number}", f"ep{number}", '{"a":"b"}', 1)
+            "INSERT INTO registrations VALUES (?,?,?)", (f"ep{number}", f"id{number}", '{"a":"b"}')
         )
         database.write("INSERT INTO observations VALUES (?,?,?)", (number.to_bytes(8), f"id{number}", "{}"))
     for number in range(3000):

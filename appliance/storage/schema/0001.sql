@@ -5,12 +5,11 @@ CREATE TABLE meta (
     value
 ) WITHOUT ROWID;
 
--- Registrations of devices; doc is JSON. seen_ms is apart so that an Update need not write doc again.
+-- Registrations of devices; doc is JSON. The location, id, has no index: it is looked up in memory.
 CREATE TABLE registrations (
-    id TEXT PRIMARY KEY,
-    endpoint_name TEXT NOT NULL UNIQUE,
-    doc TEXT NOT NULL,
-    seen_ms INTEGER NOT NULL DEFAULT 0
+    endpoint_name TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    doc TEXT NOT NULL
 );
 
 CREATE TABLE observations (
