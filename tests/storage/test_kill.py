@@ -33,6 +33,7 @@ def run_child(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, str(CHILD), str(folder), *arguments],
         stdout=subprocess.PIPE,
+        pipesize=4096,  # it waits for us when it is far ahead, so that the file stays small on a busy machine
         env={**os.environ, "PYTHONPATH": str(CHILD.parents[2])},
     )
 
