@@ -12,9 +12,11 @@ from __future__ import annotations
 import base64
 import heapq
 import json
+import logging
 import secrets
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from typing import Any
 
 from appliance.lwm2m.operations import ObjectList
 from appliance.lwm2m.registration import object_list_from_json, object_list_to_json
@@ -22,6 +24,9 @@ from appliance.southbound.client import Client
 from appliance.southbound.server import LwM2MServer, Observation
 from appliance.southbound.udp import UdpPeer
 from appliance.storage.database import Database
+from appliance.storage.errors import StorageFull
+
+log = logging.getLogger(__name__)
 
 _SAVE = (
     "INSERT INTO registrations(endpoint_name, id, doc) VALUES (?,?,?) "
@@ -35,11 +40,15 @@ encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).enco
 # and clients keep as little as 32 bytes for it (Zephyr).
 _LOCATION_BYTES = 9
 
+_EXPIRY_RETRY_S = 2.0
+_SPARE_DEADLINES = 64
+
 
 class Registration:
     """One device: what it registered, where it is, what is observed there.
 
-    ``ended`` is empty while the registration lives, else "deregistered" or "expired". ``registered_at``,
+    ``ended`` is empty while the registration lives, else "deregistered", "expired" or "replaced" (by the
+    next one of that name; nobody but who still holds it sees that). ``registered_at``,
     ``seen_at`` are epoch seconds, ``expires`` is monotonic seconds (infinity for lifetime 0).
     """
 
@@ -211,37 +220,48 @@ class Registry:
         """
         rows = self._database.read("SELECT id, endpoint_name, doc FROM registrations", ())
         for registration_id, endpoint_name, doc in rows:
-            stored = json.loads(doc)
-            client = self._server.client(
-                endpoint_name,
-                UdpPeer.from_json(stored["peer"]),
-                stored["version"],
-                object_list_from_json(stored["objects"]),
-            )
-            client.learned_format = stored["learned"]
-            registration = Registration(
-                registration_id,
-                client,
-                lifetime_s=stored["lifetime_s"],
-                binding=stored["binding"],
-                queue_mode=stored["queue_mode"],
-                sms_number=stored["sms"],
-                parameters=tuple((name, value) for name, value in stored["parameters"]),
-                registered_at=stored["registered_at"],
-                expires=expiry(stored["lifetime_s"], self._grace_s, now),
-            )
-            registration.ended = stored["ended"]
+            try:
+                registration = self._restored(registration_id, endpoint_name, json.loads(doc), now)
+            except (ValueError, TypeError, LookupError) as error:
+                # One damaged row must not keep a fleet out; its device registers again.
+                log.error("%s: the stored registration cannot be read: %s", endpoint_name, error)
+                continue
             self._by_name[endpoint_name] = registration
             if not registration.ended:
                 self._by_id[registration_id] = registration
                 self._watch(registration)
         return len(self._by_id)
 
+    def _restored(
+        self, registration_id: str, endpoint_name: str, stored: dict[str, Any], now: float
+    ) -> Registration:
+        client = self._server.client(
+            endpoint_name,
+            UdpPeer.from_json(stored["peer"]),
+            stored["version"],
+            object_list_from_json(stored["objects"]),
+        )
+        client.learned_format = stored["learned"]
+        registration = Registration(
+            registration_id,
+            client,
+            lifetime_s=stored["lifetime_s"],
+            binding=stored["binding"],
+            queue_mode=stored["queue_mode"],
+            sms_number=stored["sms"],
+            parameters=tuple((name, value) for name, value in stored["parameters"]),
+            registered_at=stored["registered_at"],
+            expires=expiry(stored["lifetime_s"], self._grace_s, now),
+        )
+        registration.ended = stored["ended"]
+        return registration
+
     def add(self, registration: Registration, done: Callable[[], None] | None = None) -> Registration | None:
         """Register, or register again; returns the registration of that name that this one replaces."""
         old = self._by_name.get(registration.endpoint_name)
         if old is not None:
             self._by_id.pop(old.id, None)
+            old.ended = old.ended or "replaced"
         self._by_id[registration.id] = registration
         self._by_name[registration.endpoint_name] = registration
         self._watch(registration)
@@ -255,10 +275,17 @@ class Registry:
             self._watch(registration)  # a shorter lifetime: the deadline in the heap would be too late
 
     def end(self, registration: Registration, reason: str, done: Callable[[], None] | None = None) -> None:
-        """Deregistered or expired: the location dies, the device stays known."""
-        self._by_id.pop(registration.id, None)
+        """Deregistered or expired: the location dies, the device stays known.
+
+        Raises StorageFull, and then the registration lives on.
+        """
         registration.ended = reason
-        self.save(registration, done)
+        try:
+            self.save(registration, done)
+        except StorageFull:
+            registration.ended = ""
+            raise
+        self._by_id.pop(registration.id, None)
 
     def remove(self, registration: Registration, done: Callable[[], None] | None = None) -> None:
         """Forget the device altogether."""
@@ -290,7 +317,22 @@ class Registry:
                 gone.append(registration)
         return gone
 
+    def expire_later(self, registration: Registration, now: float) -> None:
+        """It could not be ended now: `expired` gives it again after `_EXPIRY_RETRY_S`."""
+        registration.expires = now + _EXPIRY_RETRY_S
+        self._watch(registration)
+
     def _watch(self, registration: Registration) -> None:
         registration.watched = registration.expires
-        if registration.expires != float("inf"):
-            heapq.heappush(self._deadlines, (registration.expires, registration.id))
+        if registration.expires == float("inf"):
+            return
+        if len(self._deadlines) >= 2 * len(self._by_id) + _SPARE_DEADLINES:
+            # Deadlines of registrations that were replaced would stay until they are due: for a device that
+            # registers every minute for a year, half a million.
+            self._deadlines = [
+                (one.watched, one.id)
+                for one in self._by_id.values()
+                if one.watched != float("inf") and one is not registration
+            ]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (registration.expires, registration.id))

@@ -23,6 +23,9 @@ from appliance.southbound.server import Response
 
 DEVICE = "Device"
 
+_FIRST_S = -62_135_596_800.0  # the calendar in epoch seconds, 0001-01-01 to 9999-12-31T23:59:59
+_BEYOND_S = 253_402_300_799.0
+
 # Shared, because most attributes carry one of these few.
 _READ = {"source": "read"}
 _WRITE = {"source": "write"}
@@ -46,9 +49,9 @@ def attribute_path(name: str) -> Path:
 
 
 def iso(at_s: float | None) -> str | None:
-    """Epoch seconds as ISO 8601 in UTC with milliseconds."""
-    if at_s is None:
-        return None
+    """Epoch seconds as ISO 8601 in UTC with milliseconds; None for a time outside the years 1 to 9999."""
+    if at_s is None or not _FIRST_S <= at_s < _BEYOND_S:
+        return None  # a device may register for a million years: no reason to hide it, or the others
     return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -167,7 +167,11 @@ class DeviceUplink:
         """End the registrations whose lifetime is over; returns when to call again, monotonic seconds."""
         for registration in self._registry.expired(self._monotonic()):
             log.info("%s: registration expired", registration.endpoint_name)
-            self._end(registration, "expired", None, None)
+            try:
+                self._end(registration, "expired", None, None)
+            except StorageFull as error:
+                log.error("%s: the expiry could not be stored: %s", registration.endpoint_name, error)
+                self._registry.expire_later(registration, self._monotonic())
         return self._registry.next_deadline()
 
     def _end(
