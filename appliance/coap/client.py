@@ -17,6 +17,7 @@ import heapq
 import random
 from collections import deque
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from itertools import count
 from typing import Any
 
@@ -59,6 +60,9 @@ PLAIN, REGISTER, DEREGISTER = range(3)
 # Where an exchange is. WAITING counts against NSTART; ACKED waits for a separate response.
 QUEUED, WAITING, ACKED, DONE = range(4)
 
+_OBSERVE = ((OBSERVE, b""),)  # 0, register (RFC 7641 §2)
+_OBSERVE_NO_MORE = ((OBSERVE, b"\x01"),)
+
 _MAX_RESTARTS = 3  # of one block-wise transfer, when the peer lost its part or the body changed
 _COLLECTION_ACK_S = 5.0
 """A block-wise notification that is not whole after this time is acknowledged all the same: unacknowledged,
@@ -70,6 +74,12 @@ def is_fresh(new: int, old: int, seconds_between: float) -> bool:
     ``seconds_between`` before it (RFC 7641 §3.4: 24-bit numbers, 128 seconds).
     """
     return 0 < (new - old & 0xFFFFFF) < 0x800000 or seconds_between > 128.0
+
+
+@lru_cache(maxsize=1024)
+def _wire_form(options: tuple[Option, ...]) -> bytes:
+    """The options encoded; peers that are asked the same share one. Raises ValueError."""
+    return encode_options(options)
 
 
 class QueueFull(Exception):
@@ -257,7 +267,8 @@ class Client:
         block_exponent: int | None,
     ) -> int:
         """See `Endpoint.send_request`."""
-        encode_parts(CON, code, 0, token or b"", options, b"")  # a ValueError now leaves no state behind
+        encode_parts(CON, code, 0, token or b"", (), b"")  # a ValueError now leaves no state behind
+        _wire_form(tuple(options))
         line = self._lines.get(peer)
         if line is not None and len(line.open) >= self._max_queue:
             raise QueueFull(f"{self._max_queue} requests to {peer} are open")
@@ -368,10 +379,11 @@ class Client:
         options: Sequence[Option] = exchange.options
         payload = exchange.payload
         collecting = exchange.body is not None
+        first: tuple[Option, ...] = ()  # mostly in its place there, which spares sorting
         extra: list[Option] = []
         if exchange.intent != PLAIN and not collecting:
             token = exchange.watched
-            extra.append((OBSERVE, b"" if exchange.intent == REGISTER else b"\x01"))
+            first = _OBSERVE if exchange.intent == REGISTER else _OBSERVE_NO_MORE
         else:
             token = self._tokens.take()
         size = 16 << exchange.exponent
@@ -393,7 +405,12 @@ class Client:
         mid = self._mids.take(peer, now)
         kind = CON if exchange.confirmable else NON
         data = encode_parts(
-            kind, exchange.code, mid, token, [*options, *extra] if extra else options, payload
+            kind,
+            exchange.code,
+            mid,
+            token,
+            (*first, *options, *extra) if first or extra else options,
+            payload,
         )
         exchange.token = token
         exchange.mid = mid
@@ -591,7 +608,7 @@ class Client:
             exchange.observing = True
             exchange.began = exchange.watched not in self.observations
             self.observations[exchange.watched] = Observation(
-                exchange.key, exchange.code, encode_options(exchange.options), exchange.payload
+                exchange.key, exchange.code, _wire_form(tuple(exchange.options)), exchange.payload
             )
 
     def _finish(self, exchange: Exchange, message: Message, now: float) -> list[Event]:
@@ -822,7 +839,7 @@ class Client:
         self, token: bytes, key: Any, code: int, options: Sequence[Option], payload: bytes
     ) -> None:
         """See `Endpoint.restore_observation`."""
-        self.observations[token] = Observation(key, code, encode_options(options), payload)
+        self.observations[token] = Observation(key, code, _wire_form(tuple(options)), payload)
 
     def end_observation(self, token: bytes, now: float) -> bool:
         """See `Endpoint.end_observation`."""

@@ -13,7 +13,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 
-from appliance.devices.registry import Registration, Registry, encode_json
+from appliance.devices.registry import Registration, Registry
 from appliance.devices.settings import DevicesSettings
 from appliance.lwm2m.operations import ObjectList, Observe
 from appliance.lwm2m.path import Path, PathError
@@ -201,7 +201,7 @@ class Observations:
             (
                 observation.token,
                 registration.id,
-                encode_json({"path": path, "since": round(observation.since, 3)}),
+                f'{{"path":"{path}","since":{observation.since:.3f}}}',
             ),
         )
 

@@ -34,7 +34,7 @@ _SAVE = (
 )
 _FORGET = "DELETE FROM registrations WHERE endpoint_name = ?"
 
-encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+_encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 # 9 random bytes are 12 characters: over NoSec the location is all that a stranger would have to guess,
 # and clients keep as little as 32 bytes for it (Zephyr).
@@ -158,7 +158,7 @@ def _said_json(
         "parameters": parameters,
         "objects": object_list_to_json(ObjectList(root, {}, (), content_formats, payload, root_given)),
     }
-    return encode_json(said)[1:]
+    return _encode_json(said)[1:]
 
 
 class Locations:

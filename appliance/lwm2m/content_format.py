@@ -6,6 +6,9 @@ registered with ``ct``, what worked last, what belongs to its version (the traps
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 from appliance.lwm2m.operations import Create, Observe, Read, Write
 from appliance.lwm2m.path import Path
 
@@ -54,17 +57,9 @@ def choose(
     ``client_ct`` is what the client registered, ``learned`` the structured format that worked last.
     None, the last for Read and Observe, means: without Accept, the client may choose.
     """
-    listed = [number for number in map(canonical, client_ct) if number in _STRUCTURED]
-    usual = _BY_VERSION.get(version, _BY_VERSION["1.1"])
-    # What is listed goes in our order where we have one: the list itself has none (RFC 6690 §2, ct).
-    ranked = [number for number in usual if number in listed] + listed
-    if learned is not None and is_structured(learned):
-        number = canonical(learned)
-        if not listed or number in listed:
-            ranked.insert(0, number)
-    structured = [*ranked, *usual]
-    single = path.level >= 3
-    candidates: list[int | None]
+    structured = _structured(version, client_ct, learned)
+    single = len(path) >= 3
+    candidates: Sequence[int | None]
     match operation:
         case Write(reports=reports) if single and len(reports) == 1 and reports[0].path == path:
             # The formats of one value need no support for structure at all (trap 27); a 1.0 client has TLV.
@@ -76,8 +71,22 @@ def choose(
         case Write() | Create():
             candidates = [*structured]
         case _:
-            candidates = [*structured, *((TEXT, OPAQUE) if single else ()), None]
+            candidates = (*structured, *((TEXT, OPAQUE) if single else ()), None)
     return list(dict.fromkeys(candidates))
+
+
+@lru_cache(maxsize=256)
+def _structured(version: str, client_ct: tuple[int, ...], learned: int | None) -> tuple[int, ...]:
+    """The formats that carry several values, best first, some twice; fleets share a few such lists."""
+    listed = [number for number in map(canonical, client_ct) if number in _STRUCTURED]
+    usual = _BY_VERSION.get(version, _BY_VERSION["1.1"])
+    # What is listed goes in our order where we have one: the list itself has none (RFC 6690 §2, ct).
+    ranked = [number for number in usual if number in listed] + listed
+    if learned is not None and is_structured(learned):
+        number = canonical(learned)
+        if not listed or number in listed:
+            ranked.insert(0, number)
+    return (*ranked, *usual)
 
 
 def empty_instance(number: int, instance: Path, root: str = "") -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -63,8 +62,7 @@ class Source(NamedTuple):
     identity: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """How one operation towards a device ended.
 
     ``code`` is the CoAP code (0 when no answer came, then ``failure`` says why: "timeout", "reset",
