@@ -203,9 +203,9 @@ def _quarantine(path: Path) -> Path:
     older = sorted(
         entry
         for entry in path.parent.glob(f"{path.name}.damaged-*")
-        if not entry.name.endswith(("-wal", "-shm"))
+        if not entry.name.endswith(("-wal", "-shm")) and entry != aside
     )
-    for entry in older[:-MAX_QUARANTINED_FILES]:
+    for entry in older[: 1 - MAX_QUARANTINED_FILES]:
         for name in (entry.name, entry.name + "-wal", entry.name + "-shm"):
             entry.with_name(name).unlink(missing_ok=True)
     return aside
