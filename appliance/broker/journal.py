@@ -69,9 +69,9 @@ class Journal:
         write("CREATE TEMP TABLE rearranged AS SELECT * FROM journal", ())
         write("DELETE FROM journal", ())
         write(
-            "INSERT OR REPLACE INTO journal SELECT seq % ?1, seq, at_ms, kind, entity, body, receipt"
-            " FROM rearranged WHERE seq > (SELECT MAX(seq) FROM rearranged) - ?1 ORDER BY 1",
-            (self.slots,),
+            "INSERT OR REPLACE INTO journal SELECT seq % ?, seq, at_ms, kind, entity, body, receipt"
+            " FROM rearranged WHERE seq > (SELECT MAX(seq) FROM rearranged) - ? ORDER BY 1",
+            (self.slots, self.slots),
         )
         write("DROP TABLE rearranged", ())
         write("INSERT OR REPLACE INTO meta VALUES ('journal_slots', ?)", (self.slots,))
