@@ -208,7 +208,9 @@ class Device:
             self.instances |= {5: [0], 6: [0], 3304: [0], 3311: [0, 1], 3441: [0], 33000: [0]}
             self.versions |= {5: "1.1", 6: "1.0", 3304: "1.1", 3311: "1.0", 3441: "1.0", 33000: "1.0"}
         self.values: dict[str, tuple[Any, float, str]] = {}
-        maker, model = rng.choice([("Acme", "TH-200"), ("Nordwind", "nRF-Sense"), ("Homard", "Probe 3"), ("Lumo", "L1")])
+        maker, model = rng.choice(
+            [("Acme", "TH-200"), ("Nordwind", "nRF-Sense"), ("Homard", "Probe 3"), ("Lumo", "L1")]
+        )
         start = {
             "/3/0/0": maker,
             "/3/0/1": model,
@@ -251,16 +253,35 @@ class Device:
             self.values[path] = (value, now - rng.random() * 900, "read")
         self.observations: dict[str, Json] = {}
         for path in ("/3303/0/5700", "/3/0/9", "/4/0/2") + (("/3304/0/5700", "/6/0") if full else ()):
-            self.observations[path] = {"since": now - 3000, "origin": "default", "attributes": {}, "state": "active"}
+            self.observations[path] = {
+                "since": now - 3000,
+                "origin": "default",
+                "attributes": {},
+                "state": "active",
+            }
         if full:
-            self.observations["/6/0"] |= {"state": "refused", "reason": "Method Not Allowed: it cannot be observed"}
+            self.observations["/6/0"] |= {
+                "state": "refused",
+                "reason": "Method Not Allowed: it cannot be observed",
+            }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128  # a browser opens six at once, and a lost SYN costs it a second
 
 
 class FakeGateway:
     """The server with its switches for the tests. ``url`` is where it listens."""
 
     def __init__(
-        self, *, devices: int = 9, port: int = 0, setup: bool = False, lively: bool = True, keep_alive_s: float = 2.0
+        self,
+        *,
+        devices: int = 9,
+        port: int = 0,
+        setup: bool = False,
+        lively: bool = True,
+        keep_alive_s: float = 2.0,
     ) -> None:
         self.lock = threading.RLock()
         self.journal: deque[Json] = deque(maxlen=5000)
@@ -279,7 +300,17 @@ class FakeGateway:
         self.requests: list[tuple[str, str, Any]] = []
         self.last_event_ids: list[str | None] = []
         rng = random.Random(7)
-        names = ["greenhouse-north", "greenhouse-south", "cold-room-1", "pump-house", "weather-mast", "urn:dev:os:0023C7-000123", "boiler", "workshop light", "gate"]
+        names = [
+            "greenhouse-north",
+            "greenhouse-south",
+            "cold-room-1",
+            "pump-house",
+            "weather-mast",
+            "urn:dev:os:0023C7-000123",
+            "boiler",
+            "workshop light",
+            "gate",
+        ]
         names += [f"sensor-{number:04}" for number in range(1, max(0, devices - len(names)) + 1)]
         self.devices: dict[str, Device] = {}
         for number, name in enumerate(names[:devices]):
@@ -293,14 +324,15 @@ class FakeGateway:
                     one["state"] = "wanted"
         if devices:
             self.devices[names[2]].warnings.append("Object 33000 has no model: its values are kept raw.")
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self))
-        self.server.daemon_threads = True
+        self.server = _Server(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self._stop = threading.Event()
         self._lively = lively
 
     def __enter__(self) -> FakeGateway:
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         if self._lively:
             threading.Thread(target=self._live, daemon=True).start()
         return self
@@ -331,7 +363,9 @@ class FakeGateway:
     def append(self, kind: str, name: str, **body: Any) -> int:
         with self.lock:
             self.seq += 1
-            self.journal.append({"seq": self.seq, "at": iso(time.time()), "kind": kind, "endpoint_name": name, **body})
+            self.journal.append(
+                {"seq": self.seq, "at": iso(time.time()), "kind": kind, "endpoint_name": name, **body}
+            )
             self.grew.notify_all()
             return self.seq
 
@@ -403,7 +437,9 @@ class FakeGateway:
                     "version": device.versions[number],
                     "model_version": model[1] if model else None,
                     "multiple": model[2] if model else True,
-                    "warning": None if model else f"There is no model of object {number}: upload its XML on the models page.",
+                    "warning": None
+                    if model
+                    else f"There is no model of object {number}: upload its XML on the models page.",
                     "instances": found,
                     "resources": model[3] if model else [],
                 }
@@ -441,7 +477,11 @@ class FakeGateway:
 
     def values(self, device: Device, path: str) -> list[Json]:
         prefix = path.rstrip("/")
-        return [self.value(device, one) for one in sorted(device.values) if one == path or one.startswith(prefix + "/")]
+        return [
+            self.value(device, one)
+            for one in sorted(device.values)
+            if one == path or one.startswith(prefix + "/")
+        ]
 
     def observation_rows(self, device: Device) -> Json:
         return {
@@ -450,7 +490,8 @@ class FakeGateway:
                     "path": path,
                     "state": one["state"],
                     "since": iso(one["since"]) if one["state"] == "active" else None,
-                    "reason": one.get("reason") or ("Waiting for the device." if one["state"] == "wanted" else None),
+                    "reason": one.get("reason")
+                    or ("Waiting for the device." if one["state"] == "wanted" else None),
                     "origin": one["origin"],
                     "attributes": one["attributes"],
                 }
@@ -487,25 +528,45 @@ class FakeGateway:
             )
         there = parts[0] in device.instances and (len(parts) < 2 or parts[1] in device.instances[parts[0]])
         if not there and verb != "Create":
-            return self.outcome(verb, path, "4.04", "Not Found", "the device has no such object instance or resource")
+            return self.outcome(
+                verb, path, "4.04", "Not Found", "the device has no such object instance or resource"
+            )
         now = time.time()
         match verb:
             case "Read":
                 for resource in MODELS.get(parts[0], ("", "", False, []))[3]:
                     one = f"/{parts[0]}/{parts[1] if len(parts) > 1 else 0}/{resource['id']}"
-                    if "R" in resource["operations"] and one not in device.values and not resource["multiple"] and one.startswith(path):
-                        example: Any = {"string": "–", "float": 20.5, "boolean": False, "time": iso(now)[:19] + "Z", "objlnk": "65535:65535", "corelnk": "</3/0>"}
+                    if (
+                        "R" in resource["operations"]
+                        and one not in device.values
+                        and not resource["multiple"]
+                        and one.startswith(path)
+                    ):
+                        example: Any = {
+                            "string": "–",
+                            "float": 20.5,
+                            "boolean": False,
+                            "time": iso(now)[:19] + "Z",
+                            "objlnk": "65535:65535",
+                            "corelnk": "</3/0>",
+                        }
                         device.values[one] = (example.get(resource["type"], 1), now, "read")
                 for one in [one for one in device.values if one == path or one.startswith(path + "/")]:
                     device.values[one] = (device.values[one][0], now, "read")
                 found = self.values(device, path)
                 if not found:
-                    return self.outcome(verb, path, "4.04", "Not Found", "the device has no such object instance or resource")
+                    return self.outcome(
+                        verb, path, "4.04", "Not Found", "the device has no such object instance or resource"
+                    )
                 return self.outcome(verb, path, "2.05", "Content", "here is the value", values=found)
             case "Write":
                 given = {path: request["value"]} if "value" in request else {}
                 for key, value in request.get("values", {}).items():
-                    given |= {f"{path}/{key}/{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {f"{path}/{key}": value}
+                    given |= (
+                        {f"{path}/{key}/{inner}": one for inner, one in value.items()}
+                        if isinstance(value, dict)
+                        else {f"{path}/{key}": value}
+                    )
                 if request.get("mode") == "replace" and len(parts) == 3:
                     for one in [one for one in device.values if one.startswith(path + "/")]:
                         del device.values[one]
@@ -517,7 +578,9 @@ class FakeGateway:
             case "Create":
                 number = request.get("instance")
                 found = device.instances.setdefault(parts[0], [])
-                number = number if number is not None else next(one for one in range(65535) if one not in found)
+                number = (
+                    number if number is not None else next(one for one in range(65535) if one not in found)
+                )
                 if number in found:
                     return self.outcome(verb, path, "4.00", "Bad Request", "that instance exists already")
                 found.append(number)
@@ -525,7 +588,9 @@ class FakeGateway:
                 for key, value in request.get("values", {}).items():
                     device.values[f"/{parts[0]}/{number}/{key}"] = (value, now, "write")
                 self.append("updated", device.name, words="Objects changed")
-                return self.outcome(verb, path, "2.01", "Created", "the instance exists now", location=f"/{parts[0]}/{number}")
+                return self.outcome(
+                    verb, path, "2.01", "Created", "the instance exists now", location=f"/{parts[0]}/{number}"
+                )
             case "Delete":
                 device.instances[parts[0]].remove(parts[1])
                 for one in [one for one in device.values if one.startswith(path + "/")]:
@@ -533,8 +598,19 @@ class FakeGateway:
                 self.append("updated", device.name, words="Objects changed")
                 return self.outcome(verb, path, "2.02", "Deleted", "it is gone")
             case "Discover":
-                links = [{"target": one, "attributes": {"pmin": "10", "pmax": "300"} if one == path else {}} for one in sorted(device.values) if one.startswith(path)]
-                return self.outcome(verb, path, "2.05", "Content", "here are the links", links=[{"target": path, "attributes": {}}, *links])
+                links = [
+                    {"target": one, "attributes": {"pmin": "10", "pmax": "300"} if one == path else {}}
+                    for one in sorted(device.values)
+                    if one.startswith(path)
+                ]
+                return self.outcome(
+                    verb,
+                    path,
+                    "2.05",
+                    "Content",
+                    "here are the links",
+                    links=[{"target": path, "attributes": {}}, *links],
+                )
             case _:
                 return self.outcome(verb, path, "2.04", "Changed", "the device did it")
 
@@ -627,7 +703,9 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
             wanted = self.headers.get("Last-Event-ID") or query.get("after")
             gateway.last_event_ids.append(wanted)
             if gateway.refuse_streams:
-                raise Failure(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Too many streams are open.", "Close a page.")
+                raise Failure(
+                    HTTPStatus.SERVICE_UNAVAILABLE, "busy", "Too many streams are open.", "Close a page."
+                )
             self.send_response(200)
             self.send_header("Content-Type", "text/event-stream")
             self.send_header("Cache-Control", "no-store")
@@ -638,7 +716,11 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                 cut, after = gateway.cut, int(wanted) if wanted is not None else gateway.seq
                 gateway.streams += 1
             try:
-                self._send(f"id: {after}\nevent: ready\ndata: " + json.dumps({"seq": after, "kind": "ready", "words": ""}) + "\n\n")
+                self._send(
+                    f"id: {after}\nevent: ready\ndata: "
+                    + json.dumps({"seq": after, "kind": "ready", "words": ""})
+                    + "\n\n"
+                )
                 while gateway.cut == cut and not gateway.unreachable:
                     with gateway.lock:
                         rows = [row for row in gateway.journal if row["seq"] > after]
@@ -649,7 +731,13 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                         break
                     for row in rows:
                         after = row["seq"]
-                    self._send("".join(f"id: {row['seq']}\nevent: {row['kind']}\ndata: {json.dumps(row)}\n\n" for row in rows) or ": keep-alive\n\n")
+                    self._send(
+                        "".join(
+                            f"id: {row['seq']}\nevent: {row['kind']}\ndata: {json.dumps(row)}\n\n"
+                            for row in rows
+                        )
+                        or ": keep-alive\n\n"
+                    )
             except OSError:
                 pass
             finally:
@@ -660,7 +748,9 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(text.encode())
             self.wfile.flush()
 
-        def _route(self, method: str, path: str, query: dict[str, str], body: Any) -> tuple[Any, int, tuple[tuple[str, str], ...]]:
+        def _route(
+            self, method: str, path: str, query: dict[str, str], body: Any
+        ) -> tuple[Any, int, tuple[tuple[str, str], ...]]:
             def plain(value: Any) -> tuple[Any, int, tuple[tuple[str, str], ...]]:
                 return value, 200, ()
 
@@ -668,16 +758,28 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                 return plain({"needed": gateway.needs_setup})
             if path == "/setup" and method == "POST":
                 if body["code"] != SETUP_CODE:
-                    raise Failure(HTTPStatus.FORBIDDEN, "wrong_credentials", "That is not the setup code.", "Copy it from the console.")
+                    raise Failure(
+                        HTTPStatus.FORBIDDEN,
+                        "wrong_credentials",
+                        "That is not the setup code.",
+                        "Copy it from the console.",
+                    )
                 gateway.needs_setup, gateway.password = False, body["password"]
                 return _SESSION, 201, (("Set-Cookie", "session=yes; HttpOnly; SameSite=Strict; Path=/"),)
             if path == "/session" and method == "POST":
                 if len(body["password"]) < 8 or (gateway.password and body["password"] != gateway.password):
-                    raise Failure(HTTPStatus.UNAUTHORIZED, "wrong_credentials", "Name or password is wrong.", "Try again.")
+                    raise Failure(
+                        HTTPStatus.UNAUTHORIZED,
+                        "wrong_credentials",
+                        "Name or password is wrong.",
+                        "Try again.",
+                    )
                 return _SESSION, 201, (("Set-Cookie", "session=yes; HttpOnly; SameSite=Strict; Path=/"),)
             session = self._session()
             if method != "GET" and self.headers.get("X-CSRF-Token") != session["csrf"]:
-                raise Failure(HTTPStatus.FORBIDDEN, "csrf", "The request lacks its X-CSRF-Token.", "Reload the page.")
+                raise Failure(
+                    HTTPStatus.FORBIDDEN, "csrf", "The request lacks its X-CSRF-Token.", "Reload the page."
+                )
             if path == "/session":
                 if method == "DELETE":
                     return None, 204, (("Set-Cookie", "session=; Max-Age=0; Path=/"),)
@@ -686,7 +788,9 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                 for pattern, verbs in ROUTES:
                     found = re.fullmatch(pattern, path)
                     if found and method in verbs:
-                        answer = verbs[method](gateway, [unquote(part) for part in found.groups()], query, body)
+                        answer = verbs[method](
+                            gateway, [unquote(part) for part in found.groups()], query, body
+                        )
                         break
                 else:
                     raise Failure(HTTPStatus.NOT_FOUND, "not_found", f"no {method} {path}")
@@ -697,13 +801,21 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-_SESSION: Json = {"account": "admin", "kind": "account", "scopes": ["read", "operate", "admin"], "csrf": "fake-csrf", "expires_at": "2030-01-01T00:00:00Z"}
+_SESSION: Json = {
+    "account": "admin",
+    "kind": "account",
+    "scopes": ["read", "operate", "admin"],
+    "csrf": "fake-csrf",
+    "expires_at": "2030-01-01T00:00:00Z",
+}
 Route = Callable[[FakeGateway, list[str], dict[str, str], Any], Any]
 
 
 def _named(gateway: FakeGateway, name: str) -> Device:
     if name not in gateway.devices:
-        raise Failure(HTTPStatus.NOT_FOUND, "not_found", f"no device is named {name!r}", "Names are case-sensitive.")
+        raise Failure(
+            HTTPStatus.NOT_FOUND, "not_found", f"no device is named {name!r}", "Names are case-sensitive."
+        )
     return gateway.devices[name]
 
 
@@ -725,7 +837,11 @@ def _list(gateway: FakeGateway, _: list[str], query: dict[str, str], __: Any) ->
     limit, after = int(query.get("limit", 200)), query.get("after", "")
     names = sorted(name for name in gateway.devices if name > after)
     page = names[:limit]
-    return {**_status(gateway)["devices"], "devices": [gateway.row(gateway.devices[name]) for name in page], "next": page[-1] if len(names) > limit else None}
+    return {
+        **_status(gateway)["devices"],
+        "devices": [gateway.row(gateway.devices[name]) for name in page],
+        "next": page[-1] if len(names) > limit else None,
+    }
 
 
 def _operate(gateway: FakeGateway, parts: list[str], _: dict[str, str], body: Json) -> Json:
@@ -739,15 +855,29 @@ def _operate(gateway: FakeGateway, parts: list[str], _: dict[str, str], body: Js
 def _observe(gateway: FakeGateway, parts: list[str], query: dict[str, str], body: Json) -> Json:
     device = _named(gateway, parts[0])
     attributes = {key: value for key, value in body.get("attributes", {}).items() if value is not None}
-    device.observations[query["path"]] = {"since": time.time(), "origin": "asked", "attributes": attributes, "state": "active"}
+    device.observations[query["path"]] = {
+        "since": time.time(),
+        "origin": "asked",
+        "attributes": attributes,
+        "state": "active",
+    }
     gateway.append("observation", device.name, path=query["path"], state="active", words="Observed")
-    return gateway.outcome("Observe", query["path"], "2.05", "Content", "observed from now on", values=gateway.values(device, query["path"]))
+    return gateway.outcome(
+        "Observe",
+        query["path"],
+        "2.05",
+        "Content",
+        "observed from now on",
+        values=gateway.values(device, query["path"]),
+    )
 
 
 def _cancel(gateway: FakeGateway, parts: list[str], query: dict[str, str], _: Any) -> Json:
     device = _named(gateway, parts[0])
     device.observations.pop(query["path"], None)
-    gateway.append("observation", device.name, path=query["path"], state="ended", words="Not observed any more")
+    gateway.append(
+        "observation", device.name, path=query["path"], state="ended", words="Not observed any more"
+    )
     return gateway.outcome("Cancel", query["path"], "2.05", "Content", "not observed any more")
 
 
@@ -758,23 +888,44 @@ def _forget(gateway: FakeGateway, parts: list[str], *_: Any) -> None:
 
 
 def _models(gateway: FakeGateway, *_: Any) -> Json:
-    rows = [{"id": number, "name": model[0], "versions": [model[1]], "own": []} for number, model in sorted(MODELS.items()) if number not in gateway.own_models]
-    own = [{"id": number, "name": MODELS[number][0], "versions": [], "own": [version]} for number, version in gateway.own_models.items()]
+    rows = [
+        {"id": number, "name": model[0], "versions": [model[1]], "own": []}
+        for number, model in sorted(MODELS.items())
+        if number not in gateway.own_models
+    ]
+    own = [
+        {"id": number, "name": MODELS[number][0], "versions": [], "own": [version]}
+        for number, version in gateway.own_models.items()
+    ]
     return {"models": sorted(rows + own, key=lambda row: row["id"])}
 
 
 def _model(gateway: FakeGateway, parts: list[str], *_: Any) -> Json:
     found = MODELS.get(int(parts[0]))
     if found is None:
-        raise Failure(HTTPStatus.NOT_FOUND, "not_found", f"no model of object {parts[0]}", "Upload its XML definition.")
-    return {"id": int(parts[0]), "name": found[0], "version": found[1], "multiple": found[2], "mandatory": False, "resources": found[3]}
+        raise Failure(
+            HTTPStatus.NOT_FOUND, "not_found", f"no model of object {parts[0]}", "Upload its XML definition."
+        )
+    return {
+        "id": int(parts[0]),
+        "name": found[0],
+        "version": found[1],
+        "multiple": found[2],
+        "mandatory": False,
+        "resources": found[3],
+    }
 
 
 def _add_model(gateway: FakeGateway, _: list[str], __: dict[str, str], body: bytes) -> Json:
     text = bytes(body).decode()
     number, name = re.search(r"<ObjectID>(\d+)</ObjectID>", text), re.search(r"<Name>([^<]+)</Name>", text)
     if not number or not name:
-        raise Failure(HTTPStatus.BAD_REQUEST, "invalid", "this is no object definition", "Upload one OMA object definition file.")
+        raise Failure(
+            HTTPStatus.BAD_REQUEST,
+            "invalid",
+            "this is no object definition",
+            "Upload one OMA object definition file.",
+        )
     MODELS[int(number[1])] = (name[1], "1.0", True, _resources("1|Blob|R|opaque|||\n2|Count|R|integer|||"))
     gateway.own_models[int(number[1])] = "1.0"
     return _model(gateway, [number[1]])
@@ -787,12 +938,23 @@ def _remove_model(gateway: FakeGateway, parts: list[str], *_: Any) -> None:
 
 def _events(gateway: FakeGateway, _: list[str], query: dict[str, str], __: Any) -> Json:
     after, limit, name = int(query.get("after", 0)), int(query.get("limit", 200)), query.get("endpoint_name")
-    rows = [row for row in gateway.journal if row["seq"] > after and (name is None or row["endpoint_name"] == name)]
+    rows = [
+        row
+        for row in gateway.journal
+        if row["seq"] > after and (name is None or row["endpoint_name"] == name)
+    ]
     return {"events": rows[:limit], "head": gateway.seq}
 
 
 def _create_token(gateway: FakeGateway, _: list[str], __: dict[str, str], body: Json) -> Json:
-    token = {"id": f"{len(gateway.tokens):08x}", "name": body["name"], "scopes": body["scopes"], "created_at": iso(time.time()), "expires_at": iso(time.time() + body["lifetime_s"]) if body.get("lifetime_s") else None, "last_used_at": None}
+    token = {
+        "id": f"{len(gateway.tokens):08x}",
+        "name": body["name"],
+        "scopes": body["scopes"],
+        "created_at": iso(time.time()),
+        "expires_at": iso(time.time() + body["lifetime_s"]) if body.get("lifetime_s") else None,
+        "last_used_at": None,
+    }
     gateway.tokens.append(token)
     return {"id": token["id"], "token": f"hmd_{token['id']}_Zm9yLXRoZS1mYWtlLXNlcnZlcg"}
 
@@ -803,7 +965,9 @@ def _revoke(gateway: FakeGateway, parts: list[str], *_: Any) -> None:
 
 def _password(gateway: FakeGateway, _: list[str], __: dict[str, str], body: Json) -> Json:
     if gateway.password and body.get("current_password") != gateway.password:
-        raise Failure(HTTPStatus.FORBIDDEN, "wrong_credentials", "The present password is wrong.", "Try again.")
+        raise Failure(
+            HTTPStatus.FORBIDDEN, "wrong_credentials", "The present password is wrong.", "Try again."
+        )
     gateway.password = body["password"]
     return _SESSION
 
@@ -812,11 +976,28 @@ _DEVICE = "/devices/([^/]+)"
 ROUTES: list[tuple[str, dict[str, Route]]] = [
     ("/status", {"GET": _status}),
     ("/devices", {"GET": _list}),
-    (_DEVICE, {"GET": lambda gateway, parts, _, __: gateway.device(_named(gateway, parts[0])), "DELETE": _forget}),
+    (
+        _DEVICE,
+        {"GET": lambda gateway, parts, _, __: gateway.device(_named(gateway, parts[0])), "DELETE": _forget},
+    ),
     (_DEVICE + "/objects", {"GET": lambda gateway, parts, _, __: gateway.objects(_named(gateway, parts[0]))}),
-    (_DEVICE + "/values", {"GET": lambda gateway, parts, query, _: {"values": gateway.values(_named(gateway, parts[0]), query.get("path", "/"))}}),
+    (
+        _DEVICE + "/values",
+        {
+            "GET": lambda gateway, parts, query, _: {
+                "values": gateway.values(_named(gateway, parts[0]), query.get("path", "/"))
+            }
+        },
+    ),
     (_DEVICE + "/operations", {"POST": _operate}),
-    (_DEVICE + "/observations", {"GET": lambda gateway, parts, _, __: gateway.observation_rows(_named(gateway, parts[0])), "PUT": _observe, "DELETE": _cancel}),
+    (
+        _DEVICE + "/observations",
+        {
+            "GET": lambda gateway, parts, _, __: gateway.observation_rows(_named(gateway, parts[0])),
+            "PUT": _observe,
+            "DELETE": _cancel,
+        },
+    ),
     ("/models", {"GET": _models, "POST": _add_model}),
     (r"/models/(\d+)", {"GET": _model, "DELETE": _remove_model}),
     ("/events", {"GET": _events}),
@@ -833,7 +1014,10 @@ def _pseudo() -> bytes:
         return f"⟦{text}{'·' * (len(text) // 3)}⟧"
 
     messages = json.loads((WEB / "i18n" / "en.json").read_text(encoding="utf-8"))
-    made = {key: {form: stretch(text) for form, text in one.items()} if isinstance(one, dict) else stretch(one) for key, one in messages.items()}
+    made = {
+        key: {form: stretch(text) for form, text in one.items()} if isinstance(one, dict) else stretch(one)
+        for key, one in messages.items()
+    }
     return json.dumps(made).encode()
 
 

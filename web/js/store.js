@@ -53,8 +53,8 @@ const changed = new Set();
 
 /** After login: the status, the journal from its head on, the list of devices. */
 export async function start() {
-  stop();
   state.status = await api.status();
+  stream?.close();
   stream = new Stream(state.status.journal_head ?? null, take, (link) => {
     const back = state.link === "stale" && link !== "waiting";
     state.link = link;

@@ -53,6 +53,8 @@ export class Stream {
   #retry = null;
   #watch;
   #wake;
+  // A page that is kept for "back" would hold one of the gateway's streams and of the browser's six connections.
+  #leave = () => this.#abort?.abort();
 
   constructor(after, onEvent, onState) {
     this.#lastSeq = after;
@@ -61,6 +63,8 @@ export class Stream {
     this.#watch = setInterval(() => this.#check(), 1000);
     this.#wake = () => this.#hurry();
     addEventListener("online", this.#wake);
+    addEventListener("pagehide", this.#leave);
+    addEventListener("pageshow", this.#wake);
     document.addEventListener("visibilitychange", this.#wake);
     this.#run();
   }
@@ -71,6 +75,8 @@ export class Stream {
     clearTimeout(this.#retry?.timer);
     this.#abort?.abort();
     removeEventListener("online", this.#wake);
+    removeEventListener("pagehide", this.#leave);
+    removeEventListener("pageshow", this.#wake);
     document.removeEventListener("visibilitychange", this.#wake);
   }
 

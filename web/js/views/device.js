@@ -29,6 +29,7 @@ export class DevicePage {
     this.#objects = new ObjectColumn(this.#life, {
       name: () => this.#route.name,
       open: (key, beside) => this.#open(key, beside),
+      toggle: (key) => (this.#route.panels.some((one) => one.key === key) ? this.#replace(key, null) : this.#open(key)),
       panels: () => this.#route.panels,
       showDevices: () => this.#toggleDevices(true),
     });
@@ -130,10 +131,11 @@ export class DevicePage {
         this.#panels.set(route.key, held);
       }
       held.panel.update?.();
-      this.#area.append(held.element);
+      // Moving an element would scroll it back to its top.
+      const place = this.#area.children[panels.indexOf(route)] ?? null;
+      if (place !== held.element) this.#area.insertBefore(held.element, place);
       if (route.resourceId !== null && route.resourceId !== undefined) held.panel.highlight?.(route.resourceId);
     }
-    this.#area.style.setProperty("--panels", panels.length);
   }
 
   #make(route, name) {
@@ -237,23 +239,22 @@ class ObjectColumn {
   #reopen;
   #arrange;
   #drawn = "";
-  #search = h("div", {});
+  #tabs;
 
   constructor(life, options) {
     this.#options = options;
+    this.#tabs = ["info", "events"].map((kind) => ({ kind, element: h("button", { type: "button", class: "object-tab", onclick: () => options.toggle(kind) }, icon(kind === "info" ? "info" : "clock"), h("span", {}, t(`tab.${kind}`))) }));
     const id = uniqueId("objects");
     this.#title.id = id;
     this.#arrange = rovingFocus(this.#list, ".object-row");
     this.#reopen = iconButton("columns", t("device.openlist"), () => options.showDevices());
     this.element = h("section", { class: "column object-column", "aria-labelledby": id },
       h("header", { class: "column-head" },
-        iconButton("left", t("back.devices"), () => go("#/devices"), { class: "phone-only" }), this.#reopen,
-        h("div", { class: "grow" }, this.#title, this.#state),
-        iconButton("info", t("device.info"), () => options.open("info")),
-        iconButton("clock", t("device.journal"), () => options.open("events"), { class: "wide-only" }),
-        iconButton("more", t("device.menu", { name: "" }), (event) => deviceMenu(event.currentTarget, options.name()), { class: "phone-only", "aria-haspopup": "menu" }),
-        iconButton("close", t("close"), () => go("#/devices"), { class: "wide-only" })),
-      this.#search, h("nav", { class: "column-scroller", "aria-label": t("device.objects") }, this.#list));
+        iconButton("left", t("back.devices"), () => go("#/devices"), { class: "phone-only" }), this.#reopen, this.#title,
+        iconButton("more", t("device.menu", { name: options.name() }), (event) => deviceMenu(event.currentTarget, options.name()), { class: "phone-only", "aria-haspopup": "menu" }),
+        iconButton("close", t("device.close"), () => go("#/devices"), { class: "wide-only" })),
+      this.#state, h("div", { class: "object-tabs" }, this.#tabs.map(({ element }) => element)),
+      h("nav", { class: "column-scroller", "aria-label": t("device.objects") }, this.#list));
     store.on("devices", () => this.#drawState(), life);
     store.on("late", () => this.#drawState(), life);
   }
@@ -291,6 +292,7 @@ class ObjectColumn {
       fill(this.#list, detail.objects.map((object) => this.#row(object)));
       if (!detail.objects.length) fill(this.#list, h("li", { class: "object-none" }, t("device.noobjects")));
     }
+    for (const { kind, element } of this.#tabs) element.setAttribute("aria-pressed", String(this.#options.panels().some((one) => one.kind === kind)));
     for (const row of this.#list.querySelectorAll(".object-row")) row.setAttribute("aria-current", String(open.has(Number(row.dataset.id))));
     this.#arrange();
   }

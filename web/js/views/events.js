@@ -12,19 +12,21 @@ const KINDS = { registered: "plus", updated: "refresh", deregistered: "minus", e
 const LOOK_BACK = 2000; // rows of the journal that are read when a page opens
 const KEPT = 500;
 
-/** One line of words for an event. */
+/** One line for an event: {before, strong, after}. */
 function summary(event) {
   if (event.kind === "value") {
     const values = event.values ?? [];
     const first = values[0];
-    if (!first) return event.words ?? (event.gone?.length ? t("event.gone", { path: event.gone.join(", ") }) : "");
+    if (!first) return plain(event.words ?? (event.gone?.length ? t("event.gone", { path: event.gone.join(", ") }) : ""));
     const { text, unit } = shown(first);
-    const rest = values.length > 1 ? ` ${t("event.more", { n: values.length - 1 })}` : "";
-    return `${first.path}  ${first.name ?? ""} = ${text}${unit ? ` ${unit}` : ""}${rest}`;
+    const label = first.name ? `${first.name} ` : "";
+    return { before: `${label}${first.path} = `, strong: unit ? `${text} ${unit}` : text, after: values.length > 1 ? ` ${t("event.more", { n: values.length - 1 })}` : "" };
   }
-  if (event.kind === "operation") return `${event.operation ?? ""} ${event.path ?? ""} → ${event.words ?? ""}`;
-  return [event.path, event.state, event.words ?? event.reason].filter(Boolean).join(" · ") || t(`event.${event.kind}.words`);
+  if (event.kind === "operation") return { before: "", strong: `${t(`operation.${event.operation}`)} ${event.path ?? ""}`, after: ` → ${event.words ?? ""}` };
+  return plain([event.path, event.words ?? event.reason ?? event.state].filter(Boolean).join(" · ") || t(`event.${event.kind}.words`));
 }
+
+const plain = (text) => ({ before: text, strong: "", after: "" });
 
 function isBad(event) {
   return event.kind === "refused" || event.kind === "expired" || event.ok === false;
@@ -111,11 +113,12 @@ class EventList {
   }
 
   #make(event) {
+    const { before, strong, after } = summary(event);
     return h("div", { class: `event-row ${this.#name ? "of-device" : ""} ${isBad(event) ? "bad" : ""}`, role: "listitem" },
       h("time", { class: "event-time", datetime: event.at, title: when(event.at) }, clockTime(event.at)),
       h("span", { class: `event-kind kind-${event.kind}` }, icon(KINDS[event.kind] ?? "info"), h("span", {}, t(`event.${event.kind}`))),
       this.#name ? null : h("a", { class: "event-device", href: deviceHash(event.endpoint_name), tabindex: "-1" }, event.endpoint_name),
-      h("span", { class: "event-words", title: summary(event) }, summary(event)));
+      h("span", { class: "event-words", title: before + strong + after }, before, strong ? h("strong", {}, strong) : null, after));
   }
 }
 
@@ -151,7 +154,7 @@ export class JournalPanel {
   constructor(name, { close }) {
     const list = new EventList(this.#life, name);
     this.element = h("section", { class: "panel", "aria-label": t("device.journal") },
-      h("header", { class: "panel-head" }, h("div", { class: "panel-title" }, iconButton("left", t("back"), close, { class: "phone-only" }), h("h2", {}, t("device.journal")), iconButton("close", t("close.panel"), close, { class: "wide-only" })), h("div", { class: "panel-tools" }, kindFilter(list))),
+      h("header", { class: "panel-head" }, h("div", { class: "panel-title" }, iconButton("left", t("back"), close, { class: "phone-only" }), h("div", { class: "panel-names" }, h("span", { class: "panel-device" }, name), h("h2", {}, t("device.journal"))), iconButton("close", t("close.panel"), close, { class: "wide-only" })), h("div", { class: "panel-tools" }, kindFilter(list))),
       h("div", { class: "panel-body" }, list.element, list.empty));
   }
 

@@ -97,7 +97,7 @@ export class FleetPage {
       this.#markSort();
       this.#choose();
     } }, h("span", {}, t(`fleet.${column}`)), icon("down", "icon sort-mark"));
-    const cell = h("div", { role: "columnheader", class: `cell ${column}` }, element);
+    const cell = h("div", { role: "columnheader", class: `cell cell-${column}` }, element);
     this.#heads.set(column, cell);
     return cell;
   }
@@ -266,7 +266,7 @@ function opening(element, name) {
 
 function makeRow(row) {
   const part = parts();
-  const cell = (column, ...content) => h("div", { role: "gridcell", class: `cell ${column}` }, content);
+  const cell = (column, ...content) => h("div", { role: "gridcell", class: `cell cell-${column}` }, content);
   const element = opening(h("div", { role: "row", class: "fleet-row" },
     cell("endpoint_name", h("div", { class: "device-title" }, part.name, part.warning), part.sub), cell("state", part.state), cell("security", part.links),
     cell("last_seen_at", part.age), cell("observations", part.observations), cell("battery", part.battery), cell("rssi", part.signal)), row.endpoint_name);

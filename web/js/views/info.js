@@ -22,7 +22,7 @@ export class InfoPanel {
   constructor(name, { close }) {
     this.#name = name;
     this.element = h("section", { class: "panel", "aria-label": t("device.info") },
-      h("header", { class: "panel-head" }, h("div", { class: "panel-title" }, iconButton("left", t("back"), close, { class: "phone-only" }), h("h2", {}, t("device.info")), iconButton("close", t("close.panel"), close, { class: "wide-only" })), this.#fate.element),
+      h("header", { class: "panel-head" }, h("div", { class: "panel-title" }, iconButton("left", t("back"), close, { class: "phone-only" }), h("div", { class: "panel-names" }, h("span", { class: "panel-device" }, name), h("h2", {}, t("device.info"))), iconButton("close", t("close.panel"), close, { class: "wide-only" })), this.#fate.element),
       this.#body);
     store.on("devices", () => this.update(), this.#life);
     store.on("observations", () => this.update(), this.#life);

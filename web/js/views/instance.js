@@ -44,7 +44,7 @@ export class InstancePanel {
       h("header", { class: "panel-head" },
         h("div", { class: "panel-title" },
           iconButton("left", t("back"), options.close, { class: "phone-only" }),
-          this.#title, this.#id, iconButton("close", t("close.panel"), options.close, { class: "wide-only" })),
+          h("div", { class: "panel-names" }, h("span", { class: "panel-device" }, name), this.#title), this.#id, iconButton("close", t("close.panel"), options.close, { class: "wide-only" })),
         h("div", { class: "panel-tools" }, h("label", { class: "instance-label" }, h("span", {}, t("instance")), this.#select), operate ? [create, remove, read, more] : []),
         this.#fate.element, this.#notice),
       h("div", { class: "panel-body" }, this.#rows));
@@ -230,8 +230,8 @@ class ResourceLine {
         this.#eye = iconButton("eye", "", () => observeSheet(name, this.#path, resource, this.#fate), { class: "eye", "aria-pressed": "false" });
         actions.push(this.#eye, iconButton("book", t("resource.read", { name: label }), (event) => carryOut(name, { operation: "Read", path: this.#path }, this.#fate, event.currentTarget)));
       }
-      if (operations.includes("E")) actions.push(iconButton("play", t("resource.execute", { name: label }), (event) => this.#execute(event.currentTarget, label), { class: this.#path in DANGEROUS ? "danger-icon" : "" }));
-      if (operations.includes("W")) actions.push(iconButton("pencil", t("resource.write", { name: label }), () => this.#write()));
+      if (operations.includes("E")) actions.push(iconButton("play", t("resource.execute", { name: label }), (event) => this.#execute(event.currentTarget, label), { class: `third ${this.#path in DANGEROUS ? "danger-icon" : ""}` }));
+      if (operations.includes("W")) actions.push(iconButton("pencil", t("resource.write", { name: label }), () => this.#write(), { class: "third" }));
     }
     this.#meta.append(this.#age, this.#observed, this.#chips);
     this.element = h("li", { class: "resource" },
