@@ -192,7 +192,7 @@ def page_of(chromium: webdriver.Chrome) -> Iterator[Open]:
         return page
 
     yield make
-    for page in pages:
+    for _ in pages:
         chromium.get("about:blank")
         chromium.execute_cdp_cmd("Network.clearBrowserCookies", {})
     for gateway in gateways:
