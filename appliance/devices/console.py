@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
-from appliance.devices.observations import Observations
+from appliance.devices.observations import Observations, refusal_words
 from appliance.devices.registry import Registration, Registry
 from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation, iso
@@ -184,9 +184,9 @@ class Devices:
         reports = response.reports
         if response.ok:
             if isinstance(operation, Write | Create):
-                source, reports = "write", operation.reports
-                if isinstance(operation, Create):
-                    reports = ()
+                source, reports = "write", ()
+                if isinstance(operation, Write):
+                    reports = tuple(report for report in operation.reports if _readable(registration, report))
             elif isinstance(operation, Delete):
                 self._translation.forget_values(registration, operation.path)
         created = None
@@ -218,8 +218,10 @@ class Devices:
         if response.observation is not None and self._registry.at(registration.id) is registration:
             observation = response.observation
             self._write(lambda: self._observations.add(registration, observation))
+        elif response.observation is not None:
+            self._server.end_observation(response.observation)
         elif not response.failure:
-            self._observations.refused(registration, target, outcome_words(response.code))
+            self._observations.refused(registration, target, response.code)
         return await self._finish(registration, "Observe", target, response, response.reports, "notify")
 
     async def cancel_observation(self, endpoint_name: str, path: str) -> dict[str, Any]:
@@ -245,9 +247,12 @@ class Devices:
             active = registration.observations.get(path)
             reason = None
             if active is None:
-                reason = refused.get(path) or (
-                    "The device is not registered now." if registration.ended else "Waiting for the device."
-                )
+                if path in refused:
+                    reason = refusal_words(refused[path])
+                elif registration.ended:
+                    reason = "The device is not registered now."
+                else:
+                    reason = "Waiting for the device."
             rows.append(
                 {
                     "path": path,
@@ -301,7 +306,7 @@ class Devices:
             raise DeviceError(
                 "invalid", str(error), "Upload one OMA object definition file, without DTD."
             ) from error
-        self._store_model(definition.id, definition.version, xml)
+        self._keep_model(definition.id, definition.version, xml)
         self._definitions.add(definition)
         self._refresh_models(definition.id)
         return {**_object_row(definition.id, definition), "version": definition.version}
@@ -314,16 +319,24 @@ class Devices:
                 f"no model of your own for object {object_id} version {version}",
                 "The registered models cannot be removed.",
             )
-        self._store_model(object_id, version, None)
+        self._keep_model(object_id, version, None)
         self._refresh_models(object_id)
 
+    def _keep_model(self, object_id: int, version: str, xml: bytes | None) -> None:
+        try:
+            self._store_model(object_id, version, xml)
+        except OSError as error:
+            raise _full() from error
+
     def _refresh_models(self, object_id: int) -> None:
+        self._observations.models_changed()
         for registration in self._registry:
             client = registration.client
             if object_id in client.objects.objects:
                 client.model = self._server.client(
                     client.endpoint_name, client.peer, client.version, client.objects
                 ).model
+                self._observations.reconcile(registration)
 
     # Inside
 
@@ -547,7 +560,7 @@ class Devices:
     ) -> dict[str, Any]:
         """Keep what was learned and how it went, then say it: who has the outcome finds it in the journal."""
         reports = list(reports)
-        if response.warning:
+        if response.warning and response.ok:  # what a device says to an error belongs to that answer alone
             registration.warn(response.warning)
         if not response.failure:
             registration.seen_at = self._translation.wall()
@@ -570,7 +583,12 @@ class Devices:
                 self._translation.reports(registration, reports, source, None, None, None, response.warning)
             self._translation.operation(registration, body, done)
 
-        await self._durably(keep)
+        try:
+            await self._durably(keep)
+        except DeviceError as error:
+            # What happened at the device has happened; only our own record of it is missing.
+            message = f"{verb} {path}: {outcome['words']}; but {error.message}"
+            raise DeviceError(error.kind, message, error.next_step) from error
         if response.failure:
             raise DeviceError(
                 "busy" if response.failure == "queue full" else "unreachable",
@@ -624,6 +642,12 @@ class Devices:
             await asyncio.wait_for(committed, 10)
         except TimeoutError as error:
             raise _full() from error
+
+
+def _readable(registration: Registration, report: Report) -> bool:
+    """Whether a value written may be kept and shown: one that can only be written is often a secret."""
+    resource = registration.client.model.resource(report.path)
+    return resource is None or "R" in resource.operations
 
 
 def _full() -> DeviceError:

@@ -20,11 +20,16 @@ from appliance.lwm2m.path import Path, PathError
 from appliance.lwm2m.words import failure_words, outcome_words
 from appliance.southbound.server import LwM2MServer, Observation, Response
 from appliance.storage.database import Database
+from appliance.storage.errors import StorageFull
 
 log = logging.getLogger(__name__)
 
 SENSOR_OBJECTS = range(3200, 3400)  # the IPSO sensors and actuators
 SENSOR_VALUES = (5700, 5500)  # Sensor Value, Digital Input State
+
+_MAX_DEFAULTS = 500  # observations of one device that nobody asked for
+# What a device answers while it starts or has too much to do: 4.29, 5.00, 5.03.
+_PASSING = frozenset((0x9D, 0xA0, 0xA3))
 
 _SAVE_OBSERVATION = "INSERT OR REPLACE INTO observations(token, registration_id, doc) VALUES (?,?,?)"
 _FORGET_OBSERVATION = "DELETE FROM observations WHERE token = ?"
@@ -71,7 +76,12 @@ class Observations:
         for endpoint_name, path, doc in self._database.read(
             "SELECT endpoint_name, path, doc FROM desired", ()
         ):
-            self._asked.setdefault(endpoint_name, {})[path] = bool(json.loads(doc)["wanted"])
+            try:
+                wanted, text = bool(json.loads(doc)["wanted"]), str(Path.parse(path))
+            except (ValueError, TypeError, LookupError) as error:
+                log.error("%s: what was asked of %s cannot be read: %s", endpoint_name, path, error)
+                continue
+            self._asked.setdefault(endpoint_name, {})[text] = wanted
         now = self._monotonic()
         rows = self._database.read("SELECT token, registration_id, doc FROM observations", ())
         for token, registration_id, doc in rows:
@@ -79,9 +89,14 @@ class Observations:
             if registration is None:
                 self._database.write(_FORGET_OBSERVATION, (token,))
                 continue
-            stored = json.loads(doc)
-            path = Path.parse(stored["path"])
-            observation = Observation(registration.client, path, stored["since"])
+            try:
+                stored = json.loads(doc)
+                path, since = Path.parse(stored["path"]), float(stored["since"])
+            except (ValueError, TypeError, LookupError) as error:
+                log.error("%s: a stored observation cannot be read: %s", registration.endpoint_name, error)
+                self._database.write(_FORGET_OBSERVATION, (token,))
+                continue
+            observation = Observation(registration.client, path, since)
             observation.token = bytes(token)
             last = last_numbers.get(observation.token)
             if last is not None:
@@ -142,11 +157,41 @@ class Observations:
             del registration.observations[path]
         self._database.write(_FORGET_OBSERVATION, (observation.token,))
 
-    def refused(self, registration: Registration, path: Path, words: str) -> None:
-        """The device does not give it: not asked again before its next Register."""
+    def refused(self, registration: Registration, path: Path, code: int) -> None:
+        """The device does not give it: not asked again before its next Register, or while it is just busy."""
         if registration.refused is None:
             registration.refused = {}
-        registration.refused[str(path)] = words
+        registration.refused[str(path)] = code
+
+    def updated(self, registration: Registration) -> None:
+        """An Update was answered: the device is awake, so what is missing is asked for."""
+        if registration.refused:
+            for path, code in list(registration.refused.items()):
+                if code in _PASSING:
+                    del registration.refused[path]
+        self.reconcile(registration)
+
+    def objects_changed(self, registration: Registration, before: ObjectList) -> None:
+        """An Update brought another object list: what left it is not observed, what is new is asked again.
+
+        Raises StorageFull.
+        """
+        objects = registration.client.objects
+        gone = set(before.instances).difference(objects.instances)
+        fresh = set(objects.instances).difference(before.instances)
+        for observation in list(registration.observations.values()):
+            path = observation.path
+            if path[0] not in objects.objects or (path.level > 1 and Path(path[0], path[1]) in gone):
+                self.end(registration, observation)
+        if fresh and registration.refused:
+            for text in list(registration.refused):
+                path = Path.parse(text)
+                if any(path.contains(instance) or instance.contains(path) for instance in fresh):
+                    del registration.refused[text]
+
+    def models_changed(self) -> None:
+        """An object definition came or went: what is a sensor is another question now."""
+        self._defaults.clear()
 
     def reconcile(self, registration: Registration) -> None:
         """Start the wanted observations that are not active, one after the other."""
@@ -159,11 +204,17 @@ class Observations:
 
         def established(response: Response) -> None:
             registration.reconciling = False
-            if self._registry.at(registration.id) is not registration:
+            alive = self._registry.at(registration.id) is registration
+            if not alive or str(path) not in self.wanted(registration):  # ended or cancelled meanwhile
                 if response.observation is not None:
                     self._server.end_observation(response.observation)
-                return
-            self._established(registration, path, response)
+                if not alive:
+                    return
+            elif response.failure != "cancelled":
+                try:
+                    self._established(registration, path, response)
+                except StorageFull as error:
+                    log.warning("%s: observing %s is not stored: %s", registration.endpoint_name, path, error)
             # No answer at all: the device is away. Its next Update or Register starts the rest.
             if not response.failure:
                 self.reconcile(registration)
@@ -177,10 +228,7 @@ class Observations:
         if observation is not None:
             self.add(registration, observation)
         elif not response.failure:
-            words = (
-                outcome_words(response.code) if not response.ok else "the device answered without observing"
-            )
-            self.refused(registration, path, words)
+            self.refused(registration, path, response.code)
         else:
             log.info(
                 "%s: observing %s: %s", registration.endpoint_name, path, failure_words(response.failure)
@@ -239,17 +287,34 @@ class Observations:
                         paths.append(path)
                         break
         for path in self._observe_paths:
-            if any(instance == path or instance.contains(path) for instance in offered):
+            if any(path.contains(instance) or instance.contains(path) for instance in offered):
                 paths.append(path)
-        return sorted(paths)
+        paths.sort()
+        if len(paths) > _MAX_DEFAULTS:
+            # Over NoSec anybody may list what he likes, and each entry of it would become a request.
+            log.warning(
+                "%s: lists %d sensors; %d of them are observed by themselves",
+                registration.endpoint_name,
+                len(paths),
+                _MAX_DEFAULTS,
+            )
+        return paths[:_MAX_DEFAULTS]
+
+
+def refusal_words(code: int) -> str:
+    """Why a device does not give an observation, from what it answered."""
+    if 0x40 <= code < 0x60:
+        return "The device answered without observing"
+    return outcome_words(code)
 
 
 def parse_observe_paths(paths: Iterable[str]) -> list[str]:
-    """The entries of `devices.observe_paths` that are no paths, each with its reason."""
+    """The entries of `devices.observe_paths` that cannot be observed, each with its reason."""
     problems = []
     for path in paths:
         try:
-            Path.parse(path)
+            if not Path.parse(path).level:
+                problems.append(f"devices.observe_paths: {path!r}: an object at least, like /3303")
         except PathError as error:
             problems.append(f"devices.observe_paths: {path!r}: {error}")
     return problems

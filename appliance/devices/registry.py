@@ -15,7 +15,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from appliance.lwm2m.operations import ObjectList
@@ -96,7 +96,7 @@ class Registration:
         self.expires = expires
         self.ended = ""
         self.observations: dict[str, Observation] = {}
-        self.refused: dict[str, str] | None = None  # path -> why an observation wanted is not active
+        self.refused: dict[str, int] | None = None  # path -> the code with which the device refused it
         self.warnings: tuple[str, ...] = ()
         self.reconciling = False
         self.watched = 0.0  # the one deadline in the heap that counts for this registration
@@ -192,6 +192,7 @@ class Registry:
         self._by_id: dict[str, Registration] = {}
         self._by_name: dict[str, Registration] = {}
         self._deadlines: list[tuple[float, str]] = []
+        self._unsaved: set[str] = set()  # living registrations whose last change the disk refused
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -261,6 +262,7 @@ class Registry:
         old = self._by_name.get(registration.endpoint_name)
         if old is not None:
             self._by_id.pop(old.id, None)
+            self._unsaved.discard(old.id)
             old.ended = old.ended or "replaced"
         self._by_id[registration.id] = registration
         self._by_name[registration.endpoint_name] = registration
@@ -286,18 +288,31 @@ class Registry:
             registration.ended = ""
             raise
         self._by_id.pop(registration.id, None)
+        self._unsaved.discard(registration.id)
 
     def remove(self, registration: Registration, done: Callable[[], None] | None = None) -> None:
         """Forget the device altogether."""
         self._by_id.pop(registration.id, None)
         self._by_name.pop(registration.endpoint_name, None)
+        self._unsaved.discard(registration.id)
         self._database.write(_FORGET, (registration.endpoint_name,), done)
 
     def save(self, registration: Registration, done: Callable[[], None] | None = None) -> None:
         """Write the registration; raises StorageFull when the queue to the disk is full."""
         self._database.write(
-            _SAVE, (registration.client.endpoint_name, registration.id, registration.to_json()), done
+            _SAVE,
+            (registration.client.endpoint_name, registration.id, registration.to_json()),
+            done,
+            partial(self._not_saved, registration),
         )
+
+    def unsaved(self, registration: Registration) -> bool:
+        """Whether the disk refused its last change, so that the next occasion must save it."""
+        return registration.id in self._unsaved
+
+    def _not_saved(self, registration: Registration, _: Exception) -> None:
+        if self._by_id.get(registration.id) is registration:
+            self._unsaved.add(registration.id)
 
     def next_deadline(self) -> float | None:
         """When `expired` has to be asked next, monotonic seconds."""
@@ -314,6 +329,7 @@ class Registry:
             if registration.expires > now:
                 self._watch(registration)  # refreshed since: the entry moves only when it is due
             else:
+                registration.watched = float("inf")  # no entry now, and none made anew from this
                 gone.append(registration)
         return gone
 

@@ -10,14 +10,13 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
 
-from appliance.devices.observations import Observations
+from appliance.devices.observations import Observations, refusal_words
 from appliance.devices.registry import Locations, Registration, Registry, expiry
 from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation
 from appliance.lwm2m.operations import Register, Update
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.registration import RegistrationError, settle_update
-from appliance.lwm2m.words import outcome_words
 from appliance.southbound.server import (
     LwM2MServer,
     Notification,
@@ -110,19 +109,25 @@ class DeviceUplink:
         except RegistrationError as error:
             reply.refuse(error.code, str(error))
             return
-        changed = self._apply(registration, operation, source)
         registration.seen_at = self._wall()
-        self._registry.refresh(registration, self._monotonic())
         try:
+            changed = self._apply(registration, operation, source) or self._registry.unsaved(registration)
+            self._registry.refresh(registration, self._monotonic())
             if changed:
                 self._registry.save(registration)
             self._translation.updated(
                 registration,
-                partial(reply.changed, partial(self._observations.reconcile, registration)),
+                partial(reply.changed, partial(self._updated, registration, changed)),
                 partial(self._unstored, reply),
             )
         except StorageFull as error:
             self._unstored(reply, error)
+
+    def _updated(self, registration: Registration, changed: bool) -> None:
+        """The answer has left."""
+        if changed:
+            self._server.follow(registration.client)
+        self._observations.updated(registration)
 
     def _apply(self, registration: Registration, operation: Update, source: Source) -> bool:
         """Take over what the Update carries; true when the stored registration must be written again."""
@@ -145,7 +150,12 @@ class DeviceUplink:
             changed = True
         if operation.objects is not None and operation.objects is not client.objects:
             fresh = self._server.client(client.endpoint_name, client.peer, client.version, operation.objects)
-            client.objects, client.model = fresh.objects, fresh.model
+            before, client.objects, client.model = client.objects, fresh.objects, fresh.model
+            changed = True
+            self._observations.objects_changed(registration, before)
+        if operation.parameters:
+            known = dict(registration.parameters)
+            registration.parameters = tuple((known | dict(operation.parameters)).items())
             changed = True
         return changed
 
@@ -235,13 +245,12 @@ class DeviceUplink:
     def _ended(self, registration: Registration, notification: Notification) -> None:
         observation = notification.observation
         self._observations.end(registration, observation)
-        words = outcome_words(notification.ended)
-        self._observations.refused(registration, observation.path, words)
+        self._observations.refused(registration, observation.path, notification.ended)
         self._translation.observation_ended(
             registration,
             observation.path,
             notification.ended,
-            notification.warning or words,
+            notification.warning or refusal_words(notification.ended),
             partial(self._server.accept, notification),
             partial(self._lost, notification),
         )
@@ -262,7 +271,7 @@ class DeviceUplink:
 
     def answered(self, registration: Registration, path: Path, response: Response) -> None:
         """The answer to an Observe carries the first value."""
-        if response.warning:
+        if response.warning and response.ok:
             registration.warn(response.warning)
         if response.reports:
             registration.seen_at = self._wall()

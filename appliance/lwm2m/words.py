@@ -38,6 +38,8 @@ _FAILURES: dict[str, str] = {
     "cancelled": "The request was cancelled before the device answered",
     "body-too-large": "The device's answer is larger than this gateway takes. Ask for a part of it",
     "queue-full": "Too many requests wait for this device. Try again when they are done",
+    "moved": "The device has another address since then, and the command may have reached it before. "
+    "Look at its state before you repeat it",
     "unreachable": "The network has no way to the device. Check its address and the network",
 }
 

@@ -195,7 +195,17 @@ _WELL_KNOWN_CORE = b'</rd>;rt="core.rd";ct=40'
 class _Pending:
     """A request on its way: what was asked, what formats are left to try, who waits."""
 
-    __slots__ = ("candidates", "client", "deadline", "done", "observation", "operation", "tried")
+    __slots__ = (
+        "cancels",
+        "candidates",
+        "client",
+        "deadline",
+        "done",
+        "observation",
+        "operation",
+        "peer",
+        "tried",
+    )
 
     def __init__(
         self,
@@ -212,6 +222,8 @@ class _Pending:
         self.done = done
         self.candidates = candidates
         self.observation = observation
+        self.cancels: Observation | None = None
+        self.peer = client.peer
         self.tried: int | None = None
 
 
@@ -240,6 +252,7 @@ class LwM2MServer:
         )
         self._bearer = UdpBearer(settings, loop, self._receive, self._pump)
         self._pending: dict[int, _Pending] = {}
+        self._open: dict[Client, set[int]] = {}  # the same by device, only those that wait for something
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = float("inf")
         self._pump_scheduled = False
@@ -269,6 +282,7 @@ class LwM2MServer:
             self._timer.cancel()
             self._timer = None
         pending, self._pending = self._pending, {}
+        self._open.clear()
         for request in pending.values():
             request.done(Response(0, failure="cancelled"))
 
@@ -297,9 +311,25 @@ class LwM2MServer:
 
     def forget(self, client: Client) -> None:
         """The registration ended: end the requests that still wait for the device."""
-        for request_id, request in list(self._pending.items()):
-            if request.client is client:
-                self._cancel(request_id)
+        for request_id in list(self._open.get(client, ())):
+            self._cancel(request_id)
+
+    def follow(self, client: Client) -> None:
+        """The device is at ``client.peer`` now: what it was asked at another address is asked there.
+
+        What must not be done twice (Execute, Create) ends with the failure "moved": it may have been done.
+        """
+        now = self._loop.time()
+        for request_id in list(self._open.get(client, ())):
+            pending = self._pending[request_id]
+            if pending.peer.address == client.peer.address:
+                continue
+            self._take(request_id)
+            self._endpoint.cancel_request(request_id, now)
+            if isinstance(pending.operation, Execute | Create):
+                pending.done(Response(0, failure="moved"))
+            else:
+                self._transmit(pending)
 
     # Requests to devices
 
@@ -360,11 +390,13 @@ class LwM2MServer:
             client, Read(observation.path), self._loop.time() + timeout_s, done, iter(()), None
         )
         pending.tried = client.learned_format
-        self._transmit(pending, cancel=observation)
+        pending.cancels = observation
+        self._transmit(pending)
         return await future
 
-    def _transmit(self, pending: _Pending, cancel: Observation | None = None) -> None:
-        client, operation = pending.client, pending.operation
+    def _transmit(self, pending: _Pending) -> None:
+        client, operation, cancel = pending.client, pending.operation, pending.cancels
+        pending.peer = client.peer
         code, options, payload = self._encode(client, operation, pending.tried)
         try:
             request_id = self._endpoint.send_request(
@@ -383,7 +415,18 @@ class LwM2MServer:
             pending.done(Response(0, failure="queue full"))
             return
         self._pending[request_id] = pending
+        self._open.setdefault(client, set()).add(request_id)
         self._schedule_pump()
+
+    def _take(self, request_id: int) -> _Pending | None:
+        """A request is over: whose it was; None when it was taken before."""
+        pending = self._pending.pop(request_id, None)
+        if pending is not None:
+            still = self._open[pending.client]
+            still.discard(request_id)
+            if not still:
+                del self._open[pending.client]
+        return pending
 
     def _encode(
         self, client: Client, operation: Downlink, content_format: int | None
@@ -442,7 +485,7 @@ class LwM2MServer:
         elif isinstance(event, ResponseReceived):
             self._on_response(event)
         else:
-            pending = self._pending.pop(event.request_id, None)
+            pending = self._take(event.request_id)
             if pending is not None:
                 pending.done(Response(0, failure=event.reason))
 
@@ -504,7 +547,7 @@ class LwM2MServer:
         self._schedule_pump()
 
     def _on_response(self, event: ResponseReceived) -> None:
-        pending = self._pending.pop(event.request_id, None)
+        pending = self._take(event.request_id)
         if pending is None:
             return
         message = event.message
