@@ -106,6 +106,20 @@ def test_what_could_not_end_for_want_of_disk_ends_later(room: Room, monkeypatch:
     assert len(room.journal("expired")) == 3
 
 
+def test_the_heap_is_made_anew_and_every_device_ends_once(room: Room) -> None:
+    """Many devices go at once, and one deadline has to be moved while they do."""
+    for number in range(200):
+        room.device(f"d{number}", 1000 + number).register(b"</3/0>", lifetime_s=10)
+    for number in range(0, 200, 2):
+        room.registry.remove(room.registration(f"d{number}"))
+    room.now += 5
+    late = room.registration("d1")
+    room.registry.refresh(late, room.now)
+    gone = expired(room, room.now + 10)
+    assert len(gone) == len(set(gone)) == 99
+    assert "d1" not in gone
+
+
 def test_a_registration_outlives_a_restart_with_all_it_said(room: Room) -> None:
     device = room.device("ünï/cödé ☃", 1000)
     device.post(

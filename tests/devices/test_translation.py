@@ -11,7 +11,7 @@ from tests.devices.room import EPOCH, SENSOR, Room
 def taken(room: Room, *reports: Report, source: str = "read") -> list[dict[str, object]]:
     """Report it for a device; its last values then."""
     if room.registry.named("d") is None:
-        room.device("d").register(b"</3/0>,</4/0>,</3399/0>")
+        room.device("d").register(b"</3/0>,</4/0>,</3210/0>")
     registration = room.registration("d")
     room.translation.reports(registration, reports, source, None, None, None)
     room.database.flush()
@@ -66,14 +66,14 @@ def test_a_time_and_a_time_beyond_the_calendar(room: Room) -> None:
 
 
 def test_what_json_cannot_say_is_said_as_text(room: Room) -> None:
-    assert one(room, "/3399/0/1", float("nan"))["value"] == "nan"
-    assert one(room, "/3399/0/1", float("-inf"))["value"] == "-inf"
-    assert one(room, "/3399/0/1", b"\x00\xff")["value"] == "00ff"
-    assert one(room, "/3399/0/1", ObjectLink(3, 0))["value"] == "3:0"
+    assert one(room, "/3210/0/1", float("nan"))["value"] == "nan"
+    assert one(room, "/3210/0/1", float("-inf"))["value"] == "-inf"
+    assert one(room, "/3210/0/1", b"\x00\xff")["value"] == "00ff"
+    assert one(room, "/3210/0/1", ObjectLink(3, 0))["value"] == "3:0"
 
 
 def test_without_a_model_it_is_kept_and_the_page_says_so(room: Room) -> None:
-    shown = one(room, "/3399/0/1", b"\x01")
+    shown = one(room, "/3210/0/1", b"\x01")
     assert (shown["modelled"], shown["type"], shown["value"]) == (False, "opaque", "01")
     assert "no object model" in str(shown["warning"])
 
