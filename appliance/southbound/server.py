@@ -311,8 +311,8 @@ class LwM2MServer:
 
     def forget(self, client: Client) -> None:
         """The registration ended: end the requests that still wait for the device."""
-        for request_id in list(self._open.get(client, ())):
-            self._cancel(request_id)
+        for request_id in sorted(self._open.get(client, ()), reverse=True):
+            self._cancel(request_id)  # the last first: else each end would let the next one in line leave
 
     def follow(self, client: Client) -> None:
         """The device is at ``client.peer`` now: what it was asked at another address is asked there.
@@ -320,12 +320,14 @@ class LwM2MServer:
         What must not be done twice (Execute, Create) ends with the failure "moved": it may have been done.
         """
         now = self._loop.time()
-        for request_id in list(self._open.get(client, ())):
+        away: list[_Pending] = []
+        for request_id in sorted(self._open.get(client, ()), reverse=True):
             pending = self._pending[request_id]
-            if pending.peer.address == client.peer.address:
-                continue
-            self._take(request_id)
-            self._endpoint.cancel_request(request_id, now)
+            if pending.peer.address != client.peer.address:
+                self._take(request_id)
+                self._endpoint.cancel_request(request_id, now)
+                away.append(pending)
+        for pending in reversed(away):
             if isinstance(pending.operation, Execute | Create):
                 pending.done(Response(0, failure="moved"))
             else:
