@@ -9,8 +9,8 @@ The law of this room:
 - Guessing is counted per address, per account, and per account from one address (ETSI EN 303 645 5.1-5). The
   account-wide wait does not hold for an address that logged in to that account before, so that a stranger
   who guesses cannot lock the owner out. Tokens have 256 random bits; guessing them needs no counter.
-- The command line works on the same documents while the server runs; what it makes holds
-  at once, what it takes away within a second.
+- The command line works on the same documents while the server runs; what it makes and what it takes away
+  holds at once.
 
 Longer than 400 lines: three kinds of credentials share one lock, one snapshot and one back-off.
 """
@@ -50,8 +50,6 @@ from appliance.storage.documents import open_documents
 
 log = logging.getLogger(__name__)
 
-# How old what we know of the documents may be; another process may write them.
-SNAPSHOT_AGE_S: Final = 0.5
 # A session "from the future" means that the clock went back; then nobody knows when the session ends.
 CLOCK_SLACK_S: Final = 60.0
 MAX_KNOWN_ADDRESSES: Final = 1000
@@ -60,6 +58,8 @@ TOKEN_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 TOKEN_PREFIX: Final = "hmd"
 _CODE_LETTERS: Final = "ABCDEFGHJKMNPQRSTVWXYZ23456789"  # nothing that reads like something else
 _CODE_GROUPS: Final = 3
+
+_Stamp = tuple[int, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class _Program:
 class _Snapshot:
     """The documents as last read; keys are casefolded names and hex digests."""
 
-    read_at: float
+    versions: tuple[_Stamp, _Stamp]  # of the accounts, of the sessions
     people: dict[str, _Person]
     logins: dict[str, _Login]
     programs: dict[str, _Program]
@@ -324,8 +324,7 @@ class Identity:
         """Who the token stands for, or None when it is unknown, expired or revoked."""
         with self._lock:
             digest = _digest(token)
-            # The command line may have made it a moment ago, so a miss looks at the disk.
-            found = self._current().programs.get(digest) or self._reread().programs.get(digest)
+            found = self._current().programs.get(digest)
             wall = self._wall()
             if found is None or (found.token.expires_at is not None and found.token.expires_at <= wall):
                 return None
@@ -463,15 +462,20 @@ class Identity:
 
     def _current(self) -> _Snapshot:
         with self._lock:
-            if self._monotonic() - self._snapshot.read_at > SNAPSHOT_AGE_S:
+            # The command line writes too, and a token it revoked is refused from the next request on.
+            if self._snapshot.versions != self._versions():
                 return self._reread()
             return self._snapshot
+
+    def _versions(self) -> tuple[_Stamp, _Stamp]:
+        return self._accounts.version, self._sessions.version
 
     def _reread(self) -> _Snapshot:
         self._snapshot = self._read()
         return self._snapshot
 
     def _read(self) -> _Snapshot:
+        versions = self._versions()  # before the reading: a write in between is seen the next time
         people: dict[str, _Person] = {}
         for row in self._accounts.table("accounts").all():
             account = Account(
@@ -495,7 +499,7 @@ class Identity:
         }
         rows: list[Any] = self._accounts.table("setup").all()
         return _Snapshot(
-            self._monotonic(), people, logins, programs, rows[0]["sha256"] if rows and not people else None
+            versions, people, logins, programs, rows[0]["sha256"] if rows and not people else None
         )
 
 

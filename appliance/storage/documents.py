@@ -104,6 +104,10 @@ class SafeJSONStorage(Storage):
                 if self._depth == 0:
                     os.close(self._lock_descriptor)
 
+    def version(self) -> _Stamp | None:
+        """Another value after every write, whichever process made it; costs one stat. None: no file."""
+        return _stamp(self.path)
+
     def close(self) -> None:
         """Nothing is kept open between calls."""
 
@@ -237,6 +241,12 @@ class SafeTinyDB(TinyDB):
         """What went wrong with the file, for the person in charge."""
         storage: SafeJSONStorage = self.storage  # type: ignore[assignment]
         return storage.notes
+
+    @property
+    def version(self) -> tuple[int, int, int] | None:
+        """Another value after every write, whichever process made it; costs one stat."""
+        storage: SafeJSONStorage = self.storage  # type: ignore[assignment]
+        return storage.version()
 
     def exclusive(self) -> contextlib.AbstractContextManager[None]:
         """Keep other writers out while something is read, decided and written."""

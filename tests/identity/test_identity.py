@@ -267,11 +267,10 @@ def test_sessions_are_bounded(make: Callable[..., Identity], identity: Identity)
 
 
 def test_a_new_password_ends_every_session_also_from_another_process(
-    make: Callable[..., Identity], identity: Identity, clock: Clock
+    make: Callable[..., Identity], identity: Identity
 ) -> None:
     session = identity.login("ines", PASSWORD, HERE)
     make().set_password("ines", "another good one")
-    clock.pass_s(1.0)
     assert identity.session(session.id) is None
     assert refused(lambda: identity.login("ines", PASSWORD, HERE)).kind == "wrong_credentials"
     assert identity.login("ines", "another good one", HERE)
@@ -314,13 +313,12 @@ def test_a_token_stands_for_its_scopes_until_revoked(identity: Identity) -> None
     assert refused(lambda: identity.revoke_token(listed[0].id)).kind == "not_found"
 
 
-def test_a_token_of_another_process_is_known_at_once_and_gone_within_a_second(
-    make: Callable[..., Identity], identity: Identity, clock: Clock
+def test_a_token_of_another_process_is_known_and_gone_at_once(
+    make: Callable[..., Identity], identity: Identity
 ) -> None:
     secret = make().create_token("cli", ["read"])
     assert identity.authenticate_token(secret) is not None
     make().revoke_token(secret.split("_")[1])
-    clock.pass_s(0.6)
     assert identity.authenticate_token(secret) is None
 
 
