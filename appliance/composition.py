@@ -90,6 +90,9 @@ class Appliance:
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         self._started_at = self.wall()
+        problems = parse_observe_paths(self.settings.devices.observe_paths)
+        if problems:
+            raise CommandFailed("; ".join(problems))
         become_owner(self.state)
         self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
 

@@ -330,8 +330,11 @@ class LwM2MServer:
         for pending in reversed(away):
             if isinstance(pending.operation, Execute | Create):
                 pending.done(Response(0, failure="moved"))
-            else:
+                continue
+            try:
                 self._transmit(pending)
+            except CodecError as error:  # its model went meanwhile
+                pending.done(Response(0, failure="cancelled", warning=str(error)))
 
     # Requests to devices
 
