@@ -233,6 +233,7 @@ class Device:
                 "/3/0/14": "+02:00",
                 "/3/0/16": "U",
                 "/3304/0/5700": 47.3,
+                "/3304/0/5701": "%RH",
                 "/3311/0/5850": True,
                 "/3311/0/5851": 60,
                 "/3441/0/110": "initial value",
@@ -382,7 +383,7 @@ class FakeGateway:
             value = round(21 + 3 * math.sin(turn / 9), 2) if turn % 5 else -60 - turn % 30
             self.report(device.name, path, value)
             if turn % 11 == 0:
-                self.append("updated", device.name, words="Registration updated for 300 s")
+                self.append("updated", device.name, lifetime_s=device.lifetime_s, address=device.address)
 
     # Shapes
 
@@ -459,8 +460,6 @@ class FakeGateway:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         kind = resource["type"] if resource else "opaque" if path == "/33000/0/1" else "string"
         units = resource["units"] if resource else ""
-        if path.endswith("/5700"):
-            units = {"3303": "Cel", "3304": "%RH"}.get(path.split("/")[1], "")
         return {
             "path": path,
             "name": resource["name"] if resource else None,
@@ -848,7 +847,8 @@ def _operate(gateway: FakeGateway, parts: list[str], _: dict[str, str], body: Js
     device = _named(gateway, parts[0])
     outcome = gateway.operate(device, body)
     told = {key: outcome[key] for key in ("operation", "path", "code", "words", "ok")}
-    gateway.append("operation", device.name, **told)
+    major, _, minor = told["code"].partition(".")
+    gateway.append("operation", device.name, **{**told, "code": int(major) * 32 + int(minor)})
     return outcome
 
 

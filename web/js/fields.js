@@ -12,7 +12,7 @@ export function field(label, attributes, hint = "") {
 
 export function passwordField(label, autocomplete, hint = "") {
   const made = field(label, { type: "password", autocomplete, required: true, maxlength: 256 }, hint);
-  const wrap = h("div", { class: "with-button" });
+  const wrap = h("div", { class: "password" });
   const eye = iconButton("eye", t("password.show"), () => {
     const showing = made.input.type === "password";
     made.input.type = showing ? "text" : "password";

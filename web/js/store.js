@@ -208,8 +208,11 @@ function take(event) {
       touch("devices");
       break;
     case "operation":
-      noteOutcome(event.code !== null && event.code !== undefined, event.rtt_ms ?? null);
+      noteOutcome(Boolean(event.code), event.rtt_ms ?? null);
       if (row && event.code) row.last_seen_at = event.at;
+      // Somebody else's, perhaps: what it changes is not in the event.
+      if (event.ok && ["Create", "Delete"].includes(event.operation)) changed.add(name);
+      if (["Observe", "Cancel"].includes(event.operation) && state.detail?.name === name) loadObservations(name);
       touch("devices");
       break;
     case "observation":

@@ -20,7 +20,7 @@ export class AccessPage {
     const admin = session?.scopes.includes("admin");
     this.element = h("div", { class: "page access" },
       h("header", { class: "page-head" }, h("div", {}, h("h1", {}, t("nav.access")), h("p", { class: "summary" }, t("access.summary", { name: session?.account ?? "" })))),
-      h("div", { class: "cards" }, this.#passwordCard(session), admin ? this.#tokenCard() : null));
+      h("div", { class: "card-grid" }, this.#passwordCard(session), admin ? this.#tokenCard() : null));
     if (admin) this.#load();
   }
 

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { button, fill, h, icon, iconButton, Life, setText } from "../dom.js";
-import { clockTime, count, shown, when } from "../format.js";
+import { clockTime, count, duration, shown, when } from "../format.js";
 import { t } from "../i18n.js";
 import { deviceHash, go } from "../router.js";
 import * as store from "../store.js";
@@ -23,6 +23,9 @@ function summary(event) {
     return { before: `${label}${first.path} = `, strong: unit ? `${text} ${unit}` : text, after: values.length > 1 ? ` ${t("event.more", { n: values.length - 1 })}` : "" };
   }
   if (event.kind === "operation") return { before: "", strong: `${t(`operation.${event.operation}`)} ${event.path ?? ""}`, after: ` → ${event.words ?? ""}` };
+  if (event.lifetime_s !== undefined && !event.words) {
+    return plain([t(`event.${event.kind}.words`), event.version ? `LwM2M ${event.version}` : "", event.address, t("event.lifetime", { lifetime: duration(event.lifetime_s) })].filter(Boolean).join(" · "));
+  }
   return plain([event.path, event.words ?? event.reason ?? event.state].filter(Boolean).join(" · ") || t(`event.${event.kind}.words`));
 }
 

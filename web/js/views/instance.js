@@ -243,7 +243,7 @@ class ResourceLine {
   /** The values of this resource: none, one, or one for each resource instance. */
   show(values) {
     this.#values = values;
-    const key = values.map((value) => `${value.path}=${value.text}@${value.at}`).join(" ");
+    const key = `${values.map((value) => `${value.path}=${value.text}@${value.at}`).join(" ")} ${this.#sensorUnits()}`;
     this.#showObservation(values);
     if (key === this.#before) return;
     const texts = values.map((value) => value.text).join(" ");
@@ -258,6 +258,8 @@ class ResourceLine {
     } else {
       this.#age.hidden = false;
       const ordered = [...values].sort((a, b) => a.path.localeCompare(b.path, undefined, { numeric: true }));
+      const unit = this.#sensorUnits();
+      const reading = (value) => figure(value.units || !unit ? value : { ...value, units: unit });
       fill(this.#value, many ? h("ul", { class: "instances" }, ordered.map((value) => h("li", {}, h("span", { class: "path" }, value.path.slice(this.#path.length + 1) || "–"), reading(value)))) : reading(ordered[0]));
       setAge(this.#age, values.reduce((newest, value) => (value.at > newest ? value.at : newest), values[0].at));
       this.element.classList.toggle("is-boolean", values[0].type === "boolean");
@@ -268,6 +270,13 @@ class ResourceLine {
   }
 
   #texts = "";
+
+  /** IPSO sensors tell the unit of their readings (5601 to 5604, 5700) in resource 5701. */
+  #sensorUnits() {
+    const { id } = this.#resource;
+    if (id !== 5700 && !(id >= 5601 && id <= 5604)) return "";
+    return store.state.detail?.values.get(this.#path.replace(/\d+$/, "5701"))?.text ?? "";
+  }
 
   #flash() {
     this.#value.classList.remove("flash");
@@ -318,7 +327,7 @@ class ResourceLine {
   }
 }
 
-function reading(value) {
+function figure(value) {
   const { text, unit } = shown(value);
   const long = text.length > 24;
   return h("span", { class: `reading ${long ? "long" : ""} ${value.type === "opaque" ? "mono" : ""}` },

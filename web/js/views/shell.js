@@ -1,12 +1,11 @@
 // The frame: icon rail or bottom navigation, the right rail, the status bar, and the page between them.
 
-import { fill, h, icon, iconButton, Life, setText } from "../dom.js";
-import { menu } from "../dialog.js";
+import { button, fill, h, icon, iconButton, Life, setText } from "../dom.js";
+import { dialog, menu } from "../dialog.js";
 import { bytes, count, milliseconds, when } from "../format.js";
 import { chooseLanguage, currentLanguage, LANGUAGES, t } from "../i18n.js";
 import { deviceHash, go, parse } from "../router.js";
 import * as store from "../store.js";
-import { dialog } from "../dialog.js";
 import { AccessPage } from "./access.js";
 import { DevicePage } from "./device.js";
 import { EventsPage } from "./events.js";
@@ -91,7 +90,8 @@ export class Shell {
       [t("gateway.coap"), status.coap_port ? `udp/${status.coap_port}` : "–"], [t("gateway.journal"), count(status.journal_head)],
       ...Object.entries(status.storage ?? {}).map(([key, value]) => [key.replaceAll("_", " "), typeof value === "number" && key.endsWith("bytes") ? bytes(value) : typeof value === "object" ? JSON.stringify(value) : String(value)]),
     ];
-    dialog(t("gateway"), () => ({
+    dialog(t("gateway"), (close) => ({
+      actions: [button(t("close"), () => close(), { kind: "primary" })],
       body: [
         h("dl", { class: "facts" }, rows.map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)])),
         [...(status.nosec ? [t("gateway.nosec")] : []), ...status.warnings].map((text) => h("p", { class: "warning-line" }, icon("warning"), h("span", {}, text))),
