@@ -40,6 +40,8 @@ _encode_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).enc
 # and clients keep as little as 32 bytes for it (Zephyr).
 _LOCATION_BYTES = 9
 
+SHARED_LIST_BYTES = 4096  # what is made of an object list is kept for the next device up to this length
+
 _EXPIRY_RETRY_S = 2.0
 _SPARE_DEADLINES = 64
 
@@ -116,7 +118,9 @@ class Registration:
         """The document that outlives a restart; `Registry.load` takes it back."""
         client = self.client
         objects = client.objects
-        said = _said_json(
+        # A long list is rare, and a stranger could fill the memory with what is kept of it.
+        say = _said_json if len(objects.payload) <= SHARED_LIST_BYTES else _said_json.__wrapped__
+        said: str = say(
             objects.payload,
             objects.root,
             objects.root_given,

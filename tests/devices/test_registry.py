@@ -7,7 +7,8 @@ import json
 import pytest
 from aiocoap.numbers import codes
 
-from appliance.devices.registry import Locations, expiry
+from appliance.devices.registry import Locations, _said_json, expiry
+from appliance.devices.uplink import lists_secrets
 from appliance.storage.errors import StorageFull
 from tests.devices.room import Room
 
@@ -145,6 +146,16 @@ def test_one_damaged_row_does_not_keep_the_others_out(room: Room) -> None:
     room.database.flush()
     room.restart()
     assert [registration.endpoint_name for registration in room.registry] == ["d2"]
+
+
+def test_long_object_lists_of_strangers_are_not_kept_beyond_their_registrations(room: Room) -> None:
+    before = (_said_json.cache_info().currsize, lists_secrets.cache_info().currsize)
+    for number in range(20):
+        links = b",".join(b"</%d/%d>" % (20_000 + number, instance) for instance in range(1000))
+        room.device("d").register(links)
+    assert (_said_json.cache_info().currsize, lists_secrets.cache_info().currsize) == before
+    room.restart()
+    assert len(room.registration("d").client.objects.instances) == 1000
 
 
 def test_a_dead_location_stays_dead_after_a_restart(room: Room) -> None:
