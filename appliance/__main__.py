@@ -225,9 +225,9 @@ async def _serving(settings: Settings, state: Path) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    # The loop waits about this long for the interpreter whenever a thread computes, for instance a long list for
-    # the page. Beside a thread that always computes, a registration took 285 us of wall time with Python's 5 ms
-    # and 228 us with 1 ms (medians of five); alone it costs the same, and with 0.3 ms a sixth more.
+    # The loop waits about this long for the interpreter whenever a thread computes, for instance a long list
+    # for the page. Beside a thread that always computes a registration took 285 us of wall time with Python's
+    # 5 ms and 228 us with 1 ms (medians of five); alone it costs the same, and with 0.3 ms a sixth more.
     sys.setswitchinterval(0.001)
     print(json.dumps(ready), flush=True)
     appliance.announce_ready()
