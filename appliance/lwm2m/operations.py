@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from appliance.lwm2m.default_versions import with_defaults
 from appliance.lwm2m.links import Link, parse_links
@@ -40,12 +41,11 @@ class ObjectList:
         return with_defaults(self.objects, lwm2m_version)
 
 
-@dataclass(frozen=True, slots=True)
-class Register:
+class Register(NamedTuple):
     """§6.2.1. ``endpoint_name`` None: the client left it to its security identity (since 1.1).
 
     ``lifetime_s`` 0 never ends. ``binding`` is without Q, which is ``queue_mode``. ``parameters`` are
-    those we do not know, kept as they came.
+    those we do not know, kept as they came. (A tuple, which is made in a third of a dataclass's time.)
     """
 
     endpoint_name: str | None
