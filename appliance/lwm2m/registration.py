@@ -158,16 +158,14 @@ def settle_update(update: Update, version: str, registered: ObjectList) -> Updat
         if update.queue_mode is None:
             update = replace(update, queue_mode=False)
     if objects is not None and not objects.root_given and (registered.root or registered.content_formats):
-        kept = _shared_object_list(objects.payload, registered.root, registered.content_formats)
+        kept = _kept_object_list(objects.payload, registered.root, registered.content_formats)
         update = replace(update, objects=kept)
     return update
 
 
 def read_object_list(payload: bytes) -> ObjectList:
     """The object list of a payload in link format; raises ``RegistrationError`` (4.00)."""
-    if len(payload) > _SHARED_PAYLOAD:
-        return _object_list(payload, "", ())
-    return _shared_object_list(payload, "", ())
+    return _kept_object_list(payload, "", ())
 
 
 def object_list_to_json(objects: ObjectList) -> Any:
@@ -183,7 +181,7 @@ def object_list_from_json(stored: Any) -> ObjectList:
     if isinstance(stored, str):
         return read_object_list(stored.encode())
     text, root, content_formats = stored
-    return _shared_object_list(text.encode(), root, tuple(content_formats))
+    return _kept_object_list(text.encode(), root, tuple(content_formats))
 
 
 def _registered_objects(content_format: int | None, payload: bytes, profile: bool) -> ObjectList:
@@ -224,6 +222,13 @@ def _binding(text: str, version: str | None) -> tuple[str, bool]:
     if version == "1.0" and not _BINDINGS_1_0.issuperset(letters):
         raise RegistrationError(BAD_REQUEST, "b must consist of the letters U, S and Q in LwM2M 1.0")
     return letters.replace("Q", "") or DEFAULT_BINDING, "Q" in letters
+
+
+def _kept_object_list(payload: bytes, root: str, content_formats: tuple[int, ...]) -> ObjectList:
+    """Shared when it is short: a stranger must not fill the cache with lists of 64 kB."""
+    if len(payload) > _SHARED_PAYLOAD:
+        return _object_list(payload, root, content_formats)
+    return _shared_object_list(payload, root, content_formats)
 
 
 @lru_cache(maxsize=_SHARED_LISTS)

@@ -138,5 +138,5 @@ def _name(request: Request) -> str:
 
 def _long(request: Request, call: Any, *arguments: Any, timeout_s: float | None = None) -> Answer:
     wait_s = (LONGEST_OPERATION_S if timeout_s is None else timeout_s) + _MARGIN_S
-    with request.room.operations.one():
+    with request.room.operations.one(request.address):
         return Answer(request.room.crossing.call(call, _name(request), *arguments, timeout_s=wait_s))

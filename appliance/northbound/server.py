@@ -67,7 +67,10 @@ class Northbound:
             crossing=self._crossing,
             feed=self._feed,
             # A quarter of the threads is always left for what does not wait for a device.
-            operations=Slots(max(1, settings.threads * 3 // 4), "operations"),
+            # One address has half of the threads (listener.py); one of those is left for its page.
+            operations=Slots(
+                max(1, settings.threads * 3 // 4), max(1, settings.threads // 2 - 1), "operations"
+            ),
             status=status,
             web=web,
             document=self._document,

@@ -394,3 +394,17 @@ def test_a_list_with_root_link_replaces_everything() -> None:
     update = settled("1.1", registered=b"</>;ct=112,</3/0>", payload=b"</>;ct=110,</4/0>")
     assert update.objects is not None
     assert (update.objects.content_formats, update.objects.instances) == ((110,), (Path(4, 0),))
+
+
+def test_long_lists_are_never_kept_in_the_shared_cache() -> None:
+    from appliance.lwm2m import registration
+
+    registration._shared_object_list.cache_clear()
+    long = b"</>;ct=110," + b",".join(b"</3303/%d>" % number for number in range(600))
+    registered = registration.read_object_list(long)
+    update = registration.parse_update((), 40, long.removeprefix(b"</>;ct=110,"))
+    settled = registration.settle_update(update, "1.1", registered)
+    assert settled.objects is not None
+    assert settled.objects.content_formats == (110,)
+    registration.object_list_from_json(registration.object_list_to_json(settled.objects))
+    assert registration._shared_object_list.cache_info().currsize == 0
