@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from appliance.northbound.body import check
 from appliance.northbound.routes import Answer, Query, Request, Routes
-from appliance.northbound.schemas import COMPONENTS, PATH
+from appliance.northbound.schemas import COMPONENTS
+from appliance.northbound.shape import PATH
 
 routes = Routes()
 

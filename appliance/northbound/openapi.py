@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from appliance.northbound.routes import API, Query, Route
-from appliance.northbound.schemas import COMPONENTS, ref
+from appliance.northbound.schemas import COMPONENTS
 from appliance.northbound.sessions import CSRF_HEADER, cookie_name
+from appliance.northbound.shape import ref
 
 OPENAPI: Final = "3.1.0"
 _TAGS: Final = {"setup": "access", "session": "access", "accounts": "access", "tokens": "access"}

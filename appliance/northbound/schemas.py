@@ -6,73 +6,28 @@ because it is a table: one entry a shape.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
-Json = dict[str, Any]
-
-TEXT: Final[Json] = {"type": "string"}
-OPTIONAL_TEXT: Final[Json] = {"type": ["string", "null"]}
-NUMBER: Final[Json] = {"type": "number"}
-OPTIONAL_NUMBER: Final[Json] = {"type": ["number", "null"]}
-WHOLE: Final[Json] = {"type": "integer"}
-OPTIONAL_WHOLE: Final[Json] = {"type": ["integer", "null"]}
-FLAG: Final[Json] = {"type": "boolean"}
-TIME: Final[Json] = {"type": "string", "format": "date-time"}
-OPTIONAL_TIME: Final[Json] = {"type": ["string", "null"], "format": "date-time"}
-PATH: Final[Json] = {
-    "type": "string",
-    "maxLength": 24,
-    "pattern": r"^(/|(/[0-9]{1,5}){1,4})$",
-    "description": "LwM2M path: object, instance, resource, resource instance",
-}
-SCOPES: Final[Json] = {
-    "type": "array",
-    "items": {"type": "string", "enum": ["read", "operate", "admin"]},
-    "minItems": 1,
-    "maxItems": 3,
-    "uniqueItems": True,
-}
-NAME: Final[Json] = {"type": "string", "minLength": 1, "maxLength": 64}
-PASSWORD: Final[Json] = {"type": "string", "minLength": 1, "maxLength": 256, "format": "password"}
-VALUE: Final[Json] = {
-    "type": ["string", "number", "boolean", "object"],
-    "description": 'Opaque is hex, time ISO 8601, an object link "3:0"; an object maps instance ids.',
-}
-VALUES: Final[Json] = {
-    "type": "object",
-    "maxProperties": 1000,
-    "additionalProperties": VALUE,
-    "description": "Values by resource id, or by resource instance id.",
-}
-ATTRIBUTES: Final[Json] = {
-    "type": "object",
-    "maxProperties": 16,
-    "additionalProperties": {"type": ["number", "string", "null"]},
-    "description": "pmin, pmax, gt, lt, st, epmin, epmax; null unsets (OMA Core §5.1.2)",
-}
-
-
-def ref(name: str) -> Json:
-    """A reference to a component."""
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def listed(name: str) -> Json:
-    """A list of a component."""
-    return {"type": "array", "items": ref(name)}
-
-
-def _shape(example: Any, properties: Json, optional: tuple[str, ...] = (), *, closed: bool = False) -> Json:
-    shape: Json = {
-        "type": "object",
-        "properties": properties,
-        "required": [name for name in properties if name not in optional],
-        "example": example,
-    }
-    if closed:
-        shape["additionalProperties"] = False
-    return shape
-
+from appliance.northbound.shape import (
+    ATTRIBUTES,
+    FLAG,
+    NAME,
+    OPTIONAL_NUMBER,
+    OPTIONAL_TEXT,
+    OPTIONAL_TIME,
+    OPTIONAL_WHOLE,
+    PASSWORD,
+    PATH,
+    SCOPES,
+    TEXT,
+    TIME,
+    VALUE,
+    VALUES,
+    WHOLE,
+    Json,
+    listed,
+    shape,
+)
 
 _VALUE_EXAMPLE: Final[Json] = {
     "path": "/3303/0/5700",
@@ -173,7 +128,7 @@ _SESSION_EXAMPLE: Final[Json] = {
 }
 
 COMPONENTS: Final[dict[str, Json]] = {
-    "Error": _shape(
+    "Error": shape(
         {
             "error": {
                 "code": "not_found",
@@ -191,7 +146,7 @@ COMPONENTS: Final[dict[str, Json]] = {
         },
         closed=True,
     ),
-    "Status": _shape(
+    "Status": shape(
         {
             "version": "0.1.0",
             "started_at": "2026-05-04T09:00:00+00:00",
@@ -217,16 +172,16 @@ COMPONENTS: Final[dict[str, Json]] = {
         },
         optional=("storage",),
     ),
-    "SetupState": _shape({"needed": True}, {"needed": FLAG}, closed=True),
-    "Setup": _shape(
+    "SetupState": shape({"needed": True}, {"needed": FLAG}, closed=True),
+    "Setup": shape(
         {"code": "ABCD-EFGH-JKMN", "name": "ines", "password": "tide lamp orbit"},
         {"code": {"type": "string", "minLength": 1, "maxLength": 64}, "name": NAME, "password": PASSWORD},
         closed=True,
     ),
-    "Login": _shape(
+    "Login": shape(
         {"name": "ines", "password": "tide lamp orbit"}, {"name": NAME, "password": PASSWORD}, closed=True
     ),
-    "Session": _shape(
+    "Session": shape(
         _SESSION_EXAMPLE,
         {
             "account": TEXT,
@@ -239,13 +194,13 @@ COMPONENTS: Final[dict[str, Json]] = {
             "expires_at": OPTIONAL_TIME,
         },
     ),
-    "NewPassword": _shape(
+    "NewPassword": shape(
         {"password": "another good one", "current_password": "tide lamp orbit"},
         {"password": PASSWORD, "current_password": PASSWORD},
         optional=("current_password",),
         closed=True,
     ),
-    "Account": _shape(
+    "Account": shape(
         {
             "name": "ines",
             "scopes": ["read", "operate", "admin"],
@@ -254,8 +209,8 @@ COMPONENTS: Final[dict[str, Json]] = {
         },
         {"name": TEXT, "scopes": SCOPES, "created_at": TIME, "password_changed_at": TIME},
     ),
-    "Accounts": _shape({"accounts": []}, {"accounts": listed("Account")}),
-    "Token": _shape(
+    "Accounts": shape({"accounts": []}, {"accounts": listed("Account")}),
+    "Token": shape(
         _TOKEN_EXAMPLE,
         {
             "id": TEXT,
@@ -266,19 +221,19 @@ COMPONENTS: Final[dict[str, Json]] = {
             "last_used_at": OPTIONAL_TIME,
         },
     ),
-    "Tokens": _shape({"tokens": [_TOKEN_EXAMPLE]}, {"tokens": listed("Token")}),
-    "NewToken": _shape(
+    "Tokens": shape({"tokens": [_TOKEN_EXAMPLE]}, {"tokens": listed("Token")}),
+    "NewToken": shape(
         {"name": "plotter", "scopes": ["read"], "lifetime_s": 86400},
         {"name": NAME, "scopes": SCOPES, "lifetime_s": {**OPTIONAL_NUMBER, "minimum": 1}},
         optional=("lifetime_s",),
         closed=True,
     ),
-    "TokenSecret": _shape(
+    "TokenSecret": shape(
         {"id": "5f0c2a91", "token": "hmd_5f0c2a91_secret"},
         {"id": TEXT, "token": {**TEXT, "description": "Shown this once; send it as Authorization: Bearer."}},
     ),
-    "DeviceRow": _shape(_ROW_EXAMPLE, _ROW),
-    "DevicePage": _shape(
+    "DeviceRow": shape(_ROW_EXAMPLE, _ROW),
+    "DevicePage": shape(
         {"devices": [_ROW_EXAMPLE], "total": 1, "online": 1, "next": None},
         {
             "devices": listed("DeviceRow"),
@@ -287,7 +242,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "next": {**OPTIONAL_TEXT, "description": "Give it as after for the next page."},
         },
     ),
-    "Device": _shape(
+    "Device": shape(
         {
             **_ROW_EXAMPLE,
             "registration_id": "Xk3pQ0",
@@ -320,7 +275,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             },
         },
     ),
-    "Resource": _shape(
+    "Resource": shape(
         _RESOURCE_EXAMPLE,
         {
             "id": WHOLE,
@@ -333,7 +288,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "units": TEXT,
         },
     ),
-    "Model": _shape(
+    "Model": shape(
         _OBJECT_EXAMPLE,
         {
             "id": WHOLE,
@@ -345,7 +300,7 @@ COMPONENTS: Final[dict[str, Json]] = {
         },
         optional=("mandatory",),
     ),
-    "DeviceObject": _shape(
+    "DeviceObject": shape(
         {**_OBJECT_EXAMPLE, "model_version": "1.1", "warning": None, "instances": [0]},
         {
             "id": WHOLE,
@@ -358,8 +313,8 @@ COMPONENTS: Final[dict[str, Json]] = {
             "resources": listed("Resource"),
         },
     ),
-    "DeviceObjects": _shape({"objects": []}, {"objects": listed("DeviceObject")}),
-    "Value": _shape(
+    "DeviceObjects": shape({"objects": []}, {"objects": listed("DeviceObject")}),
+    "Value": shape(
         _VALUE_EXAMPLE,
         {
             "path": TEXT,
@@ -375,8 +330,8 @@ COMPONENTS: Final[dict[str, Json]] = {
             "warning": OPTIONAL_TEXT,
         },
     ),
-    "Values": _shape({"values": [_VALUE_EXAMPLE]}, {"values": listed("Value")}),
-    "Operation": _shape(
+    "Values": shape({"values": [_VALUE_EXAMPLE]}, {"values": listed("Value")}),
+    "Operation": shape(
         {"operation": "Write", "path": "/3/0/14", "value": "+02:00"},
         {
             "operation": {
@@ -399,7 +354,7 @@ COMPONENTS: Final[dict[str, Json]] = {
         ),
         closed=True,
     ),
-    "Outcome": _shape(
+    "Outcome": shape(
         {
             "operation": "Read",
             "path": "/3303/0/5700",
@@ -434,7 +389,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "content_format": OPTIONAL_WHOLE,
         },
     ),
-    "Observation": _shape(
+    "Observation": shape(
         {
             "path": "/3303/0/5700",
             "state": "active",
@@ -452,14 +407,14 @@ COMPONENTS: Final[dict[str, Json]] = {
             "attributes": {"type": "object"},
         },
     ),
-    "Observations": _shape({"observations": []}, {"observations": listed("Observation")}),
-    "Observe": _shape(
+    "Observations": shape({"observations": []}, {"observations": listed("Observation")}),
+    "Observe": shape(
         {"attributes": {"pmin": 10, "pmax": 60}},
         {"attributes": ATTRIBUTES},
         optional=("attributes",),
         closed=True,
     ),
-    "ModelRow": _shape(
+    "ModelRow": shape(
         {"id": 3, "name": "Device", "versions": ["1.0", "1.1", "1.2"], "own": []},
         {
             "id": WHOLE,
@@ -468,8 +423,8 @@ COMPONENTS: Final[dict[str, Json]] = {
             "own": {"type": "array", "items": TEXT},
         },
     ),
-    "Models": _shape({"models": []}, {"models": listed("ModelRow")}),
-    "Event": _shape(
+    "Models": shape({"models": []}, {"models": listed("ModelRow")}),
+    "Event": shape(
         _EVENT_EXAMPLE,
         {
             "seq": WHOLE,
@@ -486,7 +441,7 @@ COMPONENTS: Final[dict[str, Json]] = {
         },
         optional=("values", "path", "words"),
     ),
-    "Events": _shape(
+    "Events": shape(
         {"events": [_EVENT_EXAMPLE], "head": 4711},
         {"events": listed("Event"), "head": WHOLE},
     ),
