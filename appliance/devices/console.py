@@ -167,7 +167,9 @@ class Devices:
 
     # Operate
 
-    async def operate(self, endpoint_name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    async def operate(
+        self, endpoint_name: str, request: Mapping[str, Any], origin: str = ""
+    ) -> dict[str, Any]:
         """Carry out one operation; the outcome is what the device answered."""
         registration = self._alive(endpoint_name)
         path = _path(_text(request, "path", "/"))

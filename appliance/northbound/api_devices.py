@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any, Final
 
 from appliance.northbound.body import check
+from appliance.northbound.errors import ApiError
 from appliance.northbound.routes import Answer, Query, Request, Routes
 from appliance.northbound.schemas import COMPONENTS
-from appliance.northbound.shape import PATH
+from appliance.northbound.shape import PATH, TARGET
 
 routes = Routes()
 
 # An operation may be allowed longer than any other call; the device room knows when to stop waiting.
 LONGEST_OPERATION_S: Final = 600.0
 _MARGIN_S: Final = 15.0
-_TARGET = Query("path", PATH, "LwM2M path, such as /3303/0/5700", required=True)
+_TARGET = Query("path", TARGET, "LwM2M path, such as /3303/0/5700", required=True)
 
 
 @routes.route(
@@ -26,7 +27,7 @@ _TARGET = Query("path", PATH, "LwM2M path, such as /3303/0/5700", required=True)
         Query("search", {"type": "string", "maxLength": 200}, "part of name, maker, model or address", ""),
         Query(
             "state",
-            {"type": "string", "enum": ["", "online", "late", "offline", "deregistered"]},
+            {"type": "string", "enum": ["", "online", "asleep", "late", "offline", "deregistered"]},
             "only devices in this state",
             "",
         ),
@@ -84,13 +85,17 @@ def get_values(request: Request) -> Answer:
     "POST",
     "/devices/{endpoint_name}/operations",
     scope="operate",
-    summary="Carry out one LwM2M operation; an answer of the device, even 4.04, is an outcome and no error",
+    summary="Carry out one LwM2M operation; an answer of the device, even 4.04, is an outcome and no error. "
+    "For a device that sleeps it becomes a task",
     body="Operation",
     answer="Outcome",
+    also={202: "Queued"},
 )
 def operate(request: Request) -> Answer:
-    devices = request.room.devices
-    return _long(request, devices.operate, request.body, timeout_s=request.body.get("timeout_s"))
+    """200 with the outcome, or 202 when it waits for the device."""
+    asked, timeout_s = checked_operation(request.body), request.body.get("timeout_s")
+    answer = _long(request, request.room.devices.operate, asked, origin_of(request), timeout_s=timeout_s)
+    return Answer(answer.body, status=202) if "task" in answer.body and "code" not in answer.body else answer
 
 
 @routes.route(
@@ -109,7 +114,7 @@ def get_observations(request: Request) -> Answer:
     "/devices/{endpoint_name}/observations",
     scope="operate",
     summary="Observe a path from now on, over every registration",
-    query=(_TARGET,),
+    query=(Query("path", PATH, "LwM2M path, such as /3303/0/5700", required=True),),
     body="Observe",
     body_required=False,
     answer="Outcome",
@@ -129,6 +134,62 @@ def observe(request: Request) -> Answer:
 )
 def cancel_observation(request: Request) -> Answer:
     return _long(request, request.room.devices.cancel_observation, request.query["path"])
+
+
+@routes.route(
+    "POST",
+    "/devices/{endpoint_name}/observations/composite",
+    scope="operate",
+    summary="Observe several paths as one from now on, over every registration",
+    body="ObserveComposite",
+    answer="Outcome",
+)
+def observe_composite(request: Request) -> Answer:
+    return _long(request, request.room.devices.observe_composite, request.body)
+
+
+@routes.route(
+    "PUT",
+    "/devices/{endpoint_name}/awake",
+    scope="operate",
+    summary="How long a device in queue mode listens after each message",
+    body="Awake",
+    answer="Device",
+)
+def set_awake(request: Request) -> Answer:
+    devices = request.room.devices
+    return Answer(request.room.crossing.call(devices.set_awake, _name(request), request.body["awake_s"]))
+
+
+@routes.route(
+    "GET",
+    "/devices/{endpoint_name}/timeline",
+    scope="read",
+    summary="What happened to a device, newest first, in words",
+    query=(
+        Query("before", {"type": "integer", "minimum": 1}, "events before this number"),
+        Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "events of a page", 100),
+    ),
+    answer="TimeLine",
+)
+def get_timeline(request: Request) -> Answer:
+    devices, query = request.room.devices, request.query
+    call = request.room.crossing.call
+    return Answer(call(devices.timeline, _name(request), query["before"] or 0, query["limit"]))
+
+
+def checked_operation(asked: dict[str, Any]) -> dict[str, Any]:
+    """What the schema cannot say: which verbs name one path, which several. Raises ApiError."""
+    verb = asked["operation"]
+    needed = {"ReadComposite": "paths", "WriteComposite": "values"}.get(verb, "path")
+    if needed not in asked:
+        raise ApiError("invalid", f"{verb} needs {needed!r}", "GET /api/v1/openapi.json describes it.")
+    return asked
+
+
+def origin_of(request: Request) -> str:
+    """Who asked, for the task list."""
+    return request.principal.name if request.principal is not None else ""
 
 
 def _name(request: Request) -> str:

@@ -17,7 +17,15 @@ import bottle
 
 from appliance.identity.identity import TOKEN_PREFIX
 from appliance.identity.principals import Principal, Session
-from appliance.northbound import api_access, api_devices, api_events, api_models, api_status
+from appliance.northbound import (
+    api_access,
+    api_devices,
+    api_events,
+    api_models,
+    api_status,
+    api_tasks,
+    api_templates,
+)
 from appliance.northbound.body import check, json_bytes, parse_json
 from appliance.northbound.errors import REASON, ApiError, as_api_error
 from appliance.northbound.listener import CONNECTION
@@ -30,7 +38,7 @@ log = logging.getLogger(__name__)
 
 ALL_ROUTES: Final = Routes(
     route
-    for module in (api_status, api_access, api_devices, api_models, api_events)
+    for module in (api_status, api_access, api_devices, api_tasks, api_templates, api_models, api_events)
     for route in module.routes
 )
 

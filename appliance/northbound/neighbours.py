@@ -73,8 +73,38 @@ class Devices(Protocol):
     def event(self, row: Any, /) -> dict[str, Any]:
         """A row of the journal in the shape of the API."""
 
-    def operate(self, endpoint_name: str, request: Mapping[str, Any], /) -> Awaitable[dict[str, Any]]:
-        """One operation."""
+    def operate(
+        self, endpoint_name: str, request: Mapping[str, Any], origin: str, /
+    ) -> Awaitable[dict[str, Any]]:
+        """One operation: its outcome, or the task that waits for the device."""
+
+    def submit(self, request: Mapping[str, Any], origin: str, /) -> Awaitable[dict[str, Any]]:
+        """One operation for many devices, as tasks of one batch."""
+
+    def tasks(
+        self,
+        endpoint_name: str = "",
+        state: str = "",
+        batch: str = "",
+        after: int = 0,
+        limit: int = 200,
+    ) -> dict[str, Any]:
+        """A page of tasks, newest first; ``after`` is the ``next`` of the page before."""
+
+    def task(self, task_id: int, /) -> dict[str, Any]:
+        """One task."""
+
+    def cancel_task(self, task_id: int, /) -> Awaitable[dict[str, Any]]:
+        """Give up a task that is not done."""
+
+    def retry_task(self, task_id: int, origin: str, /) -> Awaitable[dict[str, Any]]:
+        """The same once more, as a task of its own."""
+
+    def set_awake(self, endpoint_name: str, awake_s: float | None, /) -> Any:
+        """How long a device listens after a message; None: learned."""
+
+    def timeline(self, endpoint_name: str, before: int, limit: int, /) -> dict[str, Any]:
+        """Its events, newest first."""
 
     def observations(self, endpoint_name: str, /) -> dict[str, Any]:
         """What is observed."""
@@ -86,6 +116,29 @@ class Devices(Protocol):
 
     def cancel_observation(self, endpoint_name: str, path: str, /) -> Awaitable[dict[str, Any]]:
         """Stop observing."""
+
+    def observe_composite(
+        self, endpoint_name: str, request: Mapping[str, Any], /
+    ) -> Awaitable[dict[str, Any]]:
+        """Observe several paths as one from now on."""
+
+    def templates(self) -> dict[str, Any]:
+        """Templates of observations."""
+
+    def put_template(self, template_id: str | None, body: Mapping[str, Any], /) -> dict[str, Any]:
+        """Make a template, or change one."""
+
+    def remove_template(self, template_id: str, /) -> None:
+        """Take a template out; what it observed ends."""
+
+    def profiles(self) -> dict[str, Any]:
+        """Known profiles."""
+
+    def put_profile(self, pid: str, links: str, /) -> dict[str, Any]:
+        """Know what a profile id stands for."""
+
+    def remove_profile(self, pid: str, /) -> None:
+        """Forget a profile."""
 
     def remove(self, endpoint_name: str, /) -> Awaitable[None]:
         """Forget a device."""

@@ -60,7 +60,11 @@ def _operation(route: Route) -> dict[str, Any]:
             ),
             *(_parameter(query) for query in route.query),
         ],
-        "responses": {str(route.status): _answer(route), "default": _error("What went wrong")},
+        "responses": {
+            str(route.status): _answer(route),
+            **{str(status): _accepted(name) for status, name in route.also.items()},
+            "default": _error("What went wrong"),
+        },
     }
     if route.scope == "public":
         operation["security"] = []
@@ -94,6 +98,10 @@ def _answer(route: Route) -> dict[str, Any]:
     if route.answer is not None:
         content = {"schema": ref(route.answer)}
     return {"description": "Done", "content": {route.media_type: content}}
+
+
+def _accepted(name: str) -> dict[str, Any]:
+    return {"description": "Taken, not done yet", "content": {"application/json": {"schema": ref(name)}}}
 
 
 def _error(description: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A route without a scope cannot be written: ``scope`` has no default.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -89,7 +89,9 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One verb on one path below `API`. ``body`` and ``answer`` name schemas; see `schemas.COMPONENTS`."""
+    """One verb on one path below `API`. ``body``, ``answer`` and ``also`` (other answers by their
+    status) name schemas; see `schemas.COMPONENTS`.
+    """
 
     method: str
     path: str
@@ -104,6 +106,7 @@ class Route:
     answer: str | None = None
     status: int = 200
     media_type: str = "application/json"
+    also: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def placeholders(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from appliance.northbound.shape import (
     OPTIONAL_WHOLE,
     PASSWORD,
     PATH,
+    PATHS,
     SCOPES,
     TEXT,
     TIME,
@@ -28,7 +29,13 @@ from appliance.northbound.shape import (
     listed,
     shape,
 )
+from appliance.northbound.task_shapes import ON_LOST, PRIORITY, TASK_SHAPES, TTL
 
+TASK_COUNTS: Final[Json] = {
+    "type": "object",
+    "properties": {"open": WHOLE, "waiting": WHOLE},
+    "required": ["open", "waiting"],
+}
 _VALUE_EXAMPLE: Final[Json] = {
     "path": "/3303/0/5700",
     "name": "Sensor Value",
@@ -55,6 +62,12 @@ _ROW_EXAMPLE: Final[Json] = {
     "expires_at": "2026-05-04T10:04:00Z",
     "binding": "U",
     "queue_mode": False,
+    "awake_until": None,
+    "expected_at": None,
+    "awake_s": None,
+    "tasks": {"open": 0, "waiting": 0},
+    "gateway": None,
+    "prefix": None,
     "observations": {"active": 3, "wanted": 3},
     "manufacturer": "Example",
     "model": "Thermometer",
@@ -64,7 +77,7 @@ _ROW_EXAMPLE: Final[Json] = {
 }
 _ROW: Final[Json] = {
     "endpoint_name": TEXT,
-    "state": {"type": "string", "enum": ["online", "late", "offline", "deregistered"]},
+    "state": {"type": "string", "enum": ["online", "asleep", "late", "offline", "deregistered"]},
     "version": TEXT,
     "bearer": TEXT,
     "security": TEXT,
@@ -75,6 +88,15 @@ _ROW: Final[Json] = {
     "expires_at": OPTIONAL_TIME,
     "binding": TEXT,
     "queue_mode": FLAG,
+    "awake_until": {
+        **OPTIONAL_TIME,
+        "description": "Until when a device in queue mode is thought to listen.",
+    },
+    "expected_at": {**OPTIONAL_TIME, "description": "When a device that sleeps is thought to come."},
+    "awake_s": {**OPTIONAL_NUMBER, "description": "How long it listens after a message."},
+    "tasks": TASK_COUNTS,
+    "gateway": {**OPTIONAL_TEXT, "description": "The LwM2M gateway that this device is behind."},
+    "prefix": {**OPTIONAL_TEXT, "description": "Its prefix there."},
     "observations": {
         "type": "object",
         "properties": {"active": WHOLE, "wanted": WHOLE},
@@ -153,7 +175,9 @@ COMPONENTS: Final[dict[str, Json]] = {
             "devices": {"total": 9, "online": 7},
             "journal_head": 4711,
             "coap_port": 5683,
+            "coap_tcp_port": 5683,
             "nosec": True,
+            "tasks": {"open": 3, "waiting": 2},
             "warnings": [],
         },
         {
@@ -167,7 +191,9 @@ COMPONENTS: Final[dict[str, Json]] = {
             "journal_head": WHOLE,
             "storage": {"type": "object"},
             "coap_port": OPTIONAL_WHOLE,
+            "coap_tcp_port": OPTIONAL_WHOLE,
             "nosec": FLAG,
+            "tasks": TASK_COUNTS,
             "warnings": {"type": "array", "items": TEXT},
         },
         optional=("storage",),
@@ -251,6 +277,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "content_formats": [112, 11542],
             "learned_format": 112,
             "parameters": {},
+            "end_devices": [],
             "objects": [{"id": 3303, "version": "1.1", "instances": [0]}],
         },
         {
@@ -261,6 +288,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "content_formats": {"type": "array", "items": WHOLE},
             "learned_format": OPTIONAL_WHOLE,
             "parameters": {"type": "object"},
+            "end_devices": {"type": "array", "items": TEXT},
             "objects": {
                 "type": "array",
                 "items": {
@@ -324,7 +352,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "type": TEXT,
             "units": TEXT,
             "at": OPTIONAL_TIME,
-            "source": {"type": "string", "enum": ["notify", "read", "write"]},
+            "source": {"type": "string", "enum": ["notify", "read", "write", "send"]},
             "observed": FLAG,
             "modelled": FLAG,
             "warning": OPTIONAL_TEXT,
@@ -336,9 +364,27 @@ COMPONENTS: Final[dict[str, Json]] = {
         {
             "operation": {
                 "type": "string",
-                "enum": ["Read", "Write", "WriteAttributes", "Execute", "Create", "Delete", "Discover"],
+                "enum": [
+                    *("Read", "Write", "WriteAttributes", "Execute", "Create", "Delete", "Discover"),
+                    *("ReadComposite", "WriteComposite"),
+                ],
             },
             "path": PATH,
+            "paths": PATHS,
+            "depth": {
+                "type": "integer",
+                "minimum": 0,
+                "maximum": 3,
+                "description": "Of Discover, since 1.2.",
+            },
+            "file": {
+                "type": "string",
+                "maxLength": 64,
+                "description": "A stored file, written as the value.",
+            },
+            "ttl_s": TTL,
+            "priority": PRIORITY,
+            "on_lost": ON_LOST,
             "value": VALUE,
             "values": VALUES,
             "mode": {"type": "string", "enum": ["update", "replace"]},
@@ -350,7 +396,7 @@ COMPONENTS: Final[dict[str, Json]] = {
         },
         optional=(
             *("value", "values", "mode", "attributes", "arguments", "instance", "content_format"),
-            "timeout_s",
+            *("path", "paths", "depth", "file", "ttl_s", "priority", "on_lost", "timeout_s"),
         ),
         closed=True,
     ),
@@ -397,14 +443,16 @@ COMPONENTS: Final[dict[str, Json]] = {
             "reason": None,
             "origin": "default",
             "attributes": {},
+            "composite": False,
         },
         {
             "path": TEXT,
-            "state": {"type": "string", "enum": ["active", "wanted", "refused"]},
+            "state": {"type": "string", "enum": ["active", "wanted", "waiting", "refused"]},
             "since": OPTIONAL_TIME,
             "reason": OPTIONAL_TEXT,
-            "origin": {"type": "string", "enum": ["default", "asked"]},
+            "origin": {**TEXT, "description": 'default, asked, or "template:" and its name.'},
             "attributes": {"type": "object"},
+            "composite": FLAG,
         },
     ),
     "Observations": shape({"observations": []}, {"observations": listed("Observation")}),
@@ -432,7 +480,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "kind": {
                 "type": "string",
                 "description": "registered, updated, deregistered, expired, value, operation, observation, "
-                "refused, removed",
+                "refused, removed, send, asleep, awake, task",
             },
             "endpoint_name": TEXT,
             "values": listed("Value"),
@@ -445,4 +493,5 @@ COMPONENTS: Final[dict[str, Json]] = {
         {"events": [_EVENT_EXAMPLE], "head": 4711},
         {"events": listed("Event"), "head": WHOLE},
     ),
+    **TASK_SHAPES,
 }

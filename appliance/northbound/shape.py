@@ -21,6 +21,20 @@ PATH: Final[Json] = {
     "pattern": r"^(/|(/[0-9]{1,5}){1,4})$",
     "description": "LwM2M path: object, instance, resource, resource instance",
 }
+PATHS: Final[Json] = {
+    "type": "array",
+    "items": PATH,
+    "minItems": 1,
+    "maxItems": 200,
+    "uniqueItems": True,
+    "description": "LwM2M paths of one composite operation",
+}
+TARGET: Final[Json] = {
+    "type": "string",
+    "maxLength": 4096,
+    "pattern": r"^(/|(/[0-9]{1,5}){1,4}(,(/[0-9]{1,5}){1,4})*)$",
+    "description": "LwM2M path; of a composite observation its paths, joined by commas",
+}
 SCOPES: Final[Json] = {
     "type": "array",
     "items": {"type": "string", "enum": ["read", "operate", "admin"]},
@@ -44,7 +58,7 @@ ATTRIBUTES: Final[Json] = {
     "type": "object",
     "maxProperties": 16,
     "additionalProperties": {"type": ["number", "string", "null"]},
-    "description": "pmin, pmax, gt, lt, st, epmin, epmax; null unsets (OMA Core §5.1.2)",
+    "description": "pmin, pmax, gt, lt, st, epmin, epmax, edge, con, hqmax; null unsets (OMA Core §5.1.2)",
 }
 
 

@@ -74,7 +74,9 @@ def test_what_belongs_to_a_device(here: Stand, admin: Browser) -> None:
         {"operation": "Execute", "path": "/3/0/4", "arguments": "0='x'"},
         {"operation": "Create", "path": "/3303", "instance": None, "values": {"5750": "hall"}},
         {"operation": "Delete", "path": "/3303/5"},
-        {"operation": "Discover", "path": "/"},
+        {"operation": "Discover", "path": "/", "depth": 2},
+        {"operation": "Write", "path": "/5/0/0", "file": "0f" * 32, "ttl_s": 3600, "priority": 7},
+        {"operation": "Execute", "path": "/3/0/4", "on_lost": "repeat"},
     ],
 )
 def test_operations_arrive_as_they_were_sent(
@@ -82,7 +84,7 @@ def test_operations_arrive_as_they_were_sent(
 ) -> None:
     reply = admin.api("POST", "/devices/kitchen/operations", request_body)
     assert reply.json["operation"] == request_body["operation"]
-    assert here.devices.asked == [("operate", "kitchen", request_body)]
+    assert here.devices.asked == [("operate", "kitchen", request_body, "test")]
 
 
 @pytest.mark.parametrize(
@@ -103,12 +105,99 @@ def test_operations_arrive_as_they_were_sent(
         {"operation": "Write", "path": "/3/0", "values": {"1": [1, 2]}},
         {"operation": "Write", "path": "/3/0", "mode": "merge"},
         {"operation": "Create", "path": "/3303", "instance": 65535},
+        {"operation": "ReadComposite", "path": "/3"},
+        {"operation": "ReadComposite", "paths": []},
+        {"operation": "WriteComposite", "paths": ["/3"]},
+        {"operation": "Read", "path": "/3", "priority": 10},
+        {"operation": "Read", "path": "/3", "on_lost": "hope"},
+        {"operation": "Read", "path": "/3", "ttl_s": 0},
     ],
 )
 def test_requests_that_do_not_fit_reach_nobody(here: Stand, admin: Browser, request_body: Any) -> None:
     reply = admin.api("POST", "/devices/kitchen/operations", request_body)
     assert reply.status == 400 and reply.code == "invalid" and reply.json["error"]["next_step"]
     assert here.devices.asked == []
+
+
+def test_composites_name_several_paths(here: Stand, admin: Browser) -> None:
+    for asked in (
+        {"operation": "ReadComposite", "paths": ["/3/0/9", "/3303"]},
+        {"operation": "WriteComposite", "values": {"/3/0/14": "+02:00", "/1/0/1": 300}},
+    ):
+        assert admin.api("POST", "/devices/kitchen/operations", asked).status == 200
+    paths = {"paths": ["/3303/0/5700", "/3/0/9"]}
+    assert admin.api("POST", "/devices/kitchen/observations/composite", paths).status == 200
+    assert admin.api("DELETE", "/devices/kitchen/observations?path=/3303/0/5700,/3/0/9").status == 200
+    assert here.devices.asked[2:] == [
+        ("observe_composite", "kitchen", paths),
+        ("cancel_observation", "kitchen", "/3303/0/5700,/3/0/9"),
+    ]
+
+
+def test_what_waits_for_a_device_is_accepted_and_no_error(here: Stand, admin: Browser) -> None:
+    here.devices.asleep = True
+    reply = admin.api("POST", "/devices/kitchen/operations", {"operation": "Read", "path": "/3"})
+    assert reply.status == 202 and reply.json["task"] == 42 and reply.json["expected_at"]
+
+
+def test_tasks(here: Stand, admin: Browser) -> None:
+    assert admin.api("GET", "/tasks?state=waiting&endpoint_name=kitchen&limit=5").json["tasks"][0]["id"] == 42
+    assert admin.api("GET", "/tasks/42").json["state"] == "waiting"
+    assert admin.api("DELETE", "/tasks/42").status == 200
+    assert admin.api("POST", "/tasks/42/retry").status == 200
+    assert admin.api("GET", "/tasks/43").code == admin.api("GET", "/tasks/4x").code == "not_found"
+    asked = {"state": "waiting", "endpoint_name": "kitchen", "limit": 5, "batch": "", "after": 0}
+    assert here.devices.asked == [
+        ("tasks", asked),
+        *(("task", 42), ("cancel_task", 42), ("retry_task", 42, "test"), ("task", 43)),
+    ]
+
+
+def test_one_operation_for_many(here: Stand, admin: Browser) -> None:
+    read = {"operation": "Read", "path": "/3/0/9"}
+    for which in ({"devices": ["kitchen"]}, {"search": "meter-"}, {"all": True}):
+        reply = admin.api("POST", "/tasks", {**which, "operation": read, "ttl_s": 60})
+        assert reply.status == 202 and reply.json["tasks"] == 600
+        assert here.devices.asked.pop() == ("submit", {**which, "operation": read, "ttl_s": 60}, "test")
+    for wrong in ({}, {"all": True, "search": "x"}, {"all": False}, {"devices": []}):
+        assert admin.api("POST", "/tasks", {**wrong, "operation": read}).code == "invalid"
+    assert admin.api("POST", "/tasks", {"all": True, "operation": {"operation": "Read"}}).code == "invalid"
+    assert here.browser("read").api("POST", "/tasks", {"all": True, "operation": read}).code == "forbidden"
+    assert here.devices.asked == []
+
+
+def test_templates_and_profiles(here: Stand, admin: Browser) -> None:
+    template = {"name": "temperatures", "match": {"object": 3303}, "paths": ["3303/*/5700"]}
+    assert admin.api("GET", "/templates").json["templates"][0]["paths"]
+    assert admin.api("POST", "/templates", template).status == 201
+    assert admin.api("PUT", "/templates/b1946ac9", template).status == 200
+    assert admin.api("DELETE", "/templates/b1946ac9").status == 204
+    for wrong in ({"paths": []}, {"paths": ["*"]}, {"match": {"obj": 3}}, {"name": ""}):
+        assert admin.api("POST", "/templates", {**template, **wrong}).code == "invalid"
+    assert admin.api("GET", "/profiles").json["profiles"][0]["pid"] == "6:27354b9a"
+    assert admin.api("PUT", "/profiles/6:27354b9a", {"links": "</3/0>"}).status == 200
+    assert admin.api("DELETE", "/profiles/6:27354b9a").status == 204
+    assert here.devices.asked == [
+        ("templates",),
+        ("put_template", None, template),
+        ("put_template", "b1946ac9", template),
+        ("remove_template", "b1946ac9"),
+        ("profiles",),
+        ("put_profile", "6:27354b9a", "</3/0>"),
+        ("remove_profile", "6:27354b9a"),
+    ]
+
+
+def test_the_time_line_and_how_long_a_device_listens(here: Stand, admin: Browser) -> None:
+    assert admin.api("GET", "/devices/kitchen/timeline?before=90&limit=3").json["events"]
+    assert admin.api("PUT", "/devices/kitchen/awake", {"awake_s": 30}).status == 200
+    assert admin.api("PUT", "/devices/kitchen/awake", {"awake_s": None}).status == 200
+    assert admin.api("PUT", "/devices/kitchen/awake", {"awake_s": 0}).code == "invalid"
+    assert here.devices.asked == [
+        ("timeline", "kitchen", 90, 3),
+        ("set_awake", "kitchen", 30),
+        ("set_awake", "kitchen", None),
+    ]
 
 
 def test_a_wrong_member_is_told_what_was_meant(admin: Browser) -> None:
