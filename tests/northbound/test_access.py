@@ -19,12 +19,18 @@ BODIES: dict[str, Any] = {
     "Observe": {},
     "NewToken": {"name": "x", "scopes": ["read"]},
     "NewPassword": {"password": "another good one"},
+    "Submit": {"all": True, "operation": {"operation": "Read", "path": "/3"}},
+    "Awake": {"awake_s": 30},
+    "ObserveComposite": {"paths": ["/3/0/9"]},
+    "NewTemplate": {"name": "x", "paths": ["/3/0/9"]},
+    "NewProfile": {"links": "</3/0>"},
 }
 
 
 def example(route: Route) -> tuple[str, Any, dict[str, str]]:
     """A request that the route takes: path, body, headers."""
     names = {"endpoint_name": "kitchen", "object_id": "3303", "name": "ines", "token_id": "00000000"}
+    names |= {"id": "42", "pid": "6:27354b9a"}
     path = re.sub(r"\{(\w+)\}", lambda found: names[found[1]], route.path)
     query = "&".join(
         f"{one.name}={'/3/0' if one.name == 'path' else '1.0'}" for one in route.query if one.required
