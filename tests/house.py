@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class House:
         self.ready: dict[str, Any] = {}
         self.token = ""
         self.coap_port = 0
+        self.tls = True  # False: plain HTTP, which the board itself may speak, for tests with many requests
         if start:
             self.start()
 
@@ -103,11 +104,16 @@ class House:
     def api(
         self, method: str, path: str, body: object = None, *, token: str | None = None
     ) -> tuple[int, Any]:
-        """One request to the API over TLS: status and JSON."""
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        connection = http.client.HTTPSConnection("127.0.0.1", self.ready["http"], timeout=90, context=context)
+        """One request to the API: status and JSON."""
+        connection: http.client.HTTPConnection
+        if self.tls:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            port = self.ready["http"]
+            connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=90, context=context)
+        else:
+            connection = http.client.HTTPConnection("127.0.0.1", self.ready["http"], timeout=90)
         try:
             data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
             headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
@@ -139,6 +145,30 @@ class House:
                 return [event for event in found if not kind or event["kind"] == kind]
             found += page["events"]
             after = page["events"][-1]["seq"]
+
+    def until(
+        self, wanted: Callable[[dict[str, Any]], bool], *, after: int = 0, patience_s: float = 30.0
+    ) -> dict[str, Any]:
+        """The first event of the journal that is wanted, as the event stream tells it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ready["http"], timeout=patience_s)
+        try:
+            headers = {"Authorization": f"Bearer {self.token}"}
+            connection.request("GET", f"/api/v1/stream?after={after}", headers=headers)
+            answer = connection.getresponse()
+            assert answer.status == 200, answer.read()
+            while line := answer.readline():
+                if line.startswith(b"data:"):
+                    event: dict[str, Any] = json.loads(line[5:])
+                    if wanted(event):
+                        return event
+        finally:
+            connection.close()
+        raise AssertionError("the event stream ended")
+
+    def head(self) -> int:
+        """The last sequence number of the journal."""
+        number: int = self.api("GET", "/status")[1]["journal_head"]
+        return number
 
 
 class Asking(threading.Thread):

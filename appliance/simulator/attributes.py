@@ -89,9 +89,11 @@ class AttributeStore:
             st=merged.get("st"),
         )
 
-    def link_parameters(self, path: Path) -> str:
-        """What Discover shows for ``path`` itself, e.g. ";pmin=10;pmax=60"."""
-        attached = self._attached.get(path, {})
+    def link_parameters(self, path: Path, *, inherited: bool = False) -> str:
+        """What Discover shows for ``path``, e.g. ";pmin=10;pmax=60"; ``inherited``: from levels above too."""
+        attached: dict[str, float] = {}
+        for level in range(1 if inherited else len(path), len(path) + 1):
+            attached.update(self._attached.get(path[:level], {}))
         return "".join(f";{name}={value:.12g}" for name, value in attached.items())
 
     def forget(self, path: Path = ()) -> None:

@@ -1,4 +1,4 @@
-"""Payloads as a device writes and reads them: text, opaque, TLV, SenML JSON, SenML CBOR.
+"""Payloads as a device writes and reads them: text, opaque, CBOR, TLV, the JSON of 1.0, SenML JSON and CBOR.
 
 Written from OMA LwM2M Core 1.1 §7.4 and RFC 8428 without a look at the server's codecs.
 
@@ -25,7 +25,7 @@ Path = tuple[int, ...]
 TypeOf = Callable[[int, int], str]  # (object id, resource id) -> type, "" when unknown
 Leaf = tuple[Path, Node]
 
-TEXT, LINK, OPAQUE, SENML_JSON, SENML_CBOR, TLV = 0, 40, 42, 110, 112, 11542
+TEXT, LINK, OPAQUE, CBOR, SENML_JSON, SENML_CBOR, TLV, OLD_JSON = 0, 40, 42, 60, 110, 112, 11542, 11543
 OLD_NUMBERS = {1541: TEXT, 1542: TLV}  # before the IANA registration, still sent by 1.0 servers
 NEW = -1
 
@@ -49,8 +49,14 @@ def encode(content_format: int, path: Path, view: Any, type_of: TypeOf) -> bytes
             if len(path) < 3 or isinstance(view, dict):
                 raise FormatError("one value only in this format")
             return _text(view) if content_format == TEXT else _opaque(view)
+        case 60:
+            if len(path) < 3 or isinstance(view, dict):
+                raise FormatError("one value only in this format")
+            return cbor.encode(view)
         case 11542:
             return _tlv(path, view, type_of)
+        case 11543:
+            return _old_json(path, view, type_of)
         case 110:
             records = [_json_record(record) for record in _senml(path, view, type_of)]
             return json.dumps(records, separators=(",", ":")).encode()
@@ -68,8 +74,14 @@ def decode(content_format: int, path: Path, payload: bytes, type_of: TypeOf) -> 
                     raise FormatError("one value only in this format")
                 kind = type_of(path[0], path[2])
                 return [(path, payload if content_format == OPAQUE else _from_text(payload.decode(), kind))]
+            case 60:
+                if len(path) < 3:
+                    raise FormatError("one value only in this format")
+                return [(path, _from_cbor(cbor.decode(payload), type_of(path[0], path[2])))]
             case 11542:
                 return _from_tlv(path, payload, type_of)
+            case 11543:
+                return _from_old_json(path, json.loads(payload), type_of)
             case 110:
                 return _from_senml(json.loads(payload), type_of, _JSON_KEYS)
             case 112:
@@ -133,6 +145,20 @@ def _opaque(value: Value) -> bytes:
 def _link_text(text: str) -> str:
     object_id, _, instance_id = text.partition(":")
     return f"{int(object_id)}:{int(instance_id)}"
+
+
+def _from_cbor(item: Any, kind: str) -> Value:
+    """One value in CBOR (§7.4.6)."""
+    match item:
+        case bool():
+            return _from_senml_value("vb", item, kind)
+        case int() | float():
+            return _from_senml_value("v", item, kind)
+        case bytes():
+            return item
+        case str():
+            return _link_text(item) if kind == "objlnk" else item
+    raise PayloadError(f"{item!r} is no value")
 
 
 # --- TLV, §7.4.3 -------------------------------------------------------------------------------------
@@ -252,6 +278,39 @@ def _from_tlv(path: Path, payload: bytes, type_of: TypeOf) -> list[Leaf]:
             else:
                 items = {key: _from_raw(item, kind) for _, key, item in _entries(value)}
                 found.append(((path[0], instance, identifier), items))
+    return found
+
+
+# --- the JSON of LwM2M 1.0, OMA TS 1.0.2 §6.4.4 -------------------------------------------------------
+
+_OLD_KEYS = {"v": "v", "vs": "sv", "vb": "bv", "vd": "sv", "vlo": "ov"}
+
+
+def _old_json(path: Path, view: Any, type_of: TypeOf) -> bytes:
+    entries: list[dict[str, Any]] = []
+    for leaf_path, value in leaves(path, view):
+        label = _label(type_of(leaf_path[0], leaf_path[2]), value)
+        shown = base64.b64encode(value).decode() if isinstance(value, bytes) else value
+        entries.append({"n": "/".join(map(str, leaf_path[len(path) :])), _OLD_KEYS[label]: shown})
+    base = "/" + "/".join(map(str, path)) + ("/" if isinstance(view, dict) else "")
+    return json.dumps({"bn": base, "e": entries}, separators=(",", ":")).encode()
+
+
+def _from_old_json(path: Path, document: Any, type_of: TypeOf) -> list[Leaf]:
+    found: list[Leaf] = []
+    base = document.get("bn", "/" + "/".join(map(str, path)))
+    for entry in document["e"]:
+        name = base + ("" if base.endswith("/") or not entry.get("n") else "/") + entry.get("n", "")
+        leaf_path = tuple(int(part) for part in name.strip("/").split("/"))
+        if not 3 <= len(leaf_path) <= 4:
+            raise PayloadError("a name leads to a resource or a resource instance")
+        label = next((label for label in ("v", "vs", "vb", "vlo") if _OLD_KEYS[label] in entry), None)
+        if label is None:
+            raise PayloadError("an entry without a value")
+        kind = type_of(leaf_path[0], leaf_path[2])
+        raw = entry[_OLD_KEYS[label]]
+        value = base64.b64decode(raw) if kind == "opaque" else _from_senml_value(label, raw, kind)
+        found.append((leaf_path, value))
     return found
 
 

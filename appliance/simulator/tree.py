@@ -102,9 +102,17 @@ class ObjectTree:
             self.resource_kind(path)
             if path[2] not in self._present(path[:2]):
                 raise Refused(NOT_FOUND, "the resource is not there")
+            node = self._instance(path[:2]).get(path[2])
+            if len(path) == 4 and not (isinstance(node, dict) and path[3] in node):
+                raise Refused(NOT_FOUND, "no such resource instance")
             entries.append((path, ""))
+            if len(path) == 3 and isinstance(node, dict):
+                entries += [((*path, instance), "") for instance in node]
+        # At a resource what is inherited is shown too (§6.3.2); elsewhere only what is attached.
+        inherited = len(path) == 3
         return ",".join(
-            f"<{slashed(entry)}>{extra}{self._dimension(entry)}{attributes.link_parameters(entry)}"
+            f"<{slashed(entry)}>{extra}{self._dimension(entry)}"
+            f"{attributes.link_parameters(entry, inherited=inherited and entry == path)}"
             for entry, extra in entries
         )
 
@@ -151,7 +159,7 @@ class ObjectTree:
             raise Refused(BAD_REQUEST, "the instance is there already")
         moved = [((object_id, instance, *leaf[0][2:]), leaf[1]) for leaf in written]
         defaults = _initial_values(kind)
-        defaults.update(self._merged((object_id, instance), moved, defaults, replace=False, lenient=True))
+        defaults.update(self._merged((object_id, instance), moved, defaults, replace=True, lenient=True))
         instances[instance] = defaults
         return object_id, instance
 
@@ -260,7 +268,8 @@ class ObjectTree:
                     continue
                 raise Refused(NOT_ALLOWED, f"resource {resource.id} is not writable")
             if len(leaf_path) == 4:
-                old = merged.get(resource.id, {} if replace else values.get(resource.id, {}))
+                whole = replace and len(path) < 4  # a resource instance replaces itself, not its neighbours
+                old = merged.get(resource.id, {} if whole else values.get(resource.id, {}))
                 node = {**(old if isinstance(old, dict) else {}), leaf_path[3]: _value(node)}
             elif isinstance(node, dict) and not replace:
                 old = values.get(resource.id, {})

@@ -347,10 +347,10 @@ def test_discover_shows_resources_dimensions_and_attributes() -> None:
             assert "</3303/0/5700>;pmin=5;gt=30.5" in links
             assert "</3303/0/5605>" in links
             answer = await server.ask(register, GET, "/3/0/6", accept=LINK)
-            assert answer.payload == b"</3/0/6>;dim=2"
+            assert answer.payload == b"</3/0/6>;dim=2,</3/0/6/0>,</3/0/6/1>"
             await server.ask(register, PUT, "/3303/0/5700", query=("gt", "pmin"))
             answer = await server.ask(register, GET, "/3303/0/5700", accept=LINK)
-            assert answer.payload == b"</3303/0/5700>"
+            assert answer.payload == b"</3303/0/5700>;pmax=60"  # what is inherited is shown at a resource
 
     run(scenario())
 
