@@ -11,8 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
+from appliance.devices.errors import DeviceError
 from appliance.devices.observations import Observations, refusal_words
 from appliance.devices.registry import Registration, Registry
 from appliance.devices.settings import DevicesSettings
@@ -39,19 +40,6 @@ from appliance.southbound.server import Downlink, LwM2MServer, Response
 from appliance.storage.errors import StorageFull
 
 log = logging.getLogger(__name__)
-
-ErrorKind = Literal["not_found", "invalid", "conflict", "unreachable", "busy", "failed"]
-
-
-class DeviceError(Exception):
-    """Something asked of devices could not be done. ``next_step`` says what helps."""
-
-    def __init__(self, kind: ErrorKind, message: str, next_step: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.message = message
-        self.next_step = next_step
-
 
 class Devices:
     """The devices room as the floor above sees it."""
