@@ -60,6 +60,10 @@ class DeviceUplink:
         if not endpoint_name:
             reply.bad_request("ep is missing, and nothing else tells who you are")
             return
+        if operation.profiles and not operation.objects.payload:
+            # OMA Core 1.2 §6.2.1: the client sends its list when its profile is not known.
+            reply.conflict("this profile is not known: register with the list of objects")
+            return
         known = self._registry.named(endpoint_name)
         if known is None and len(self._registry) >= self._settings.max_devices:
             reply.unavailable("this server has as many devices as it may have")

@@ -1,4 +1,4 @@
-"""Notification attributes: what Write-Attributes sets and Discover shows (OMA Core 1.1.1 §5.1.2, §7.3).
+"""Notification attributes: what Write-Attributes sets and Discover shows (OMA Core 1.2.1 §5.1.2, §7.3).
 
 ``lt`` here is the threshold "less than", never the lifetime of a registration.
 """
@@ -8,12 +8,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from appliance.lwm2m.definitions import Model
 from appliance.lwm2m.links import Link
 from appliance.lwm2m.path import Path, PathError
+from appliance.lwm2m.values import ResourceType
 
 PERIODS = ("pmin", "pmax", "epmin", "epmax")  # whole seconds; epmin and epmax since LwM2M 1.1
 THRESHOLDS = ("gt", "lt", "st")  # numbers, on numeric resources only
-NOTIFICATION_ATTRIBUTES = PERIODS + THRESHOLDS
+EDGE = "edge"  # 1.2: notify on the falling (0) or rising (1) edge of a boolean
+CONFIRM = "con"  # 1.2: notify confirmably (1) or not (0)
+QUEUE = "hqmax"  # 1.2: how many notifications are kept while the server cannot be reached
+NOTIFICATION_ATTRIBUTES = (*PERIODS, *THRESHOLDS, EDGE, CONFIRM, QUEUE)
+
+_SINCE = {"epmin": "1.1", "epmax": "1.1", EDGE: "1.2", CONFIRM: "1.2", QUEUE: "1.2"}
+_NUMERIC = (ResourceType.INTEGER, ResourceType.UNSIGNED, ResourceType.FLOAT, ResourceType.TIME)
 
 _SECONDS = re.compile(r"[0-9]{1,10}")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")  # the grammar knows no exponent
@@ -23,10 +31,18 @@ class AttributesError(ValueError):
     """Attributes a device could not mean or would refuse; the message says what to write instead."""
 
 
-def check_attributes(attributes: Mapping[str, str | None]) -> None:
-    """Check what Write-Attributes is to send; None unsets an attribute. Raises ``AttributesError``.
+def check_attributes(
+    attributes: Mapping[str, str | None],
+    *,
+    version: str = "1.2",
+    path: Path | None = None,
+    model: Model | None = None,
+) -> None:
+    """Check what Write-Attributes or an Observe is to send; None unsets. Raises ``AttributesError``.
 
-    pmax 0 means no maximum. Negative thresholds are used, though the grammar of 1.1 has no place for them.
+    ``version`` is that of the client. With ``path``, the level is checked, with ``model`` also the type of
+    the resource, as far as it is known. pmax 0 means no maximum. Negative thresholds are used, though the
+    grammar of 1.1 has no place for them.
     """
     if not attributes:
         raise AttributesError(f"no attribute is given: name one of {', '.join(NOTIFICATION_ATTRIBUTES)}")
@@ -34,6 +50,13 @@ def check_attributes(attributes: Mapping[str, str | None]) -> None:
     for name in attributes:
         if name not in NOTIFICATION_ATTRIBUTES:
             raise AttributesError(_unknown(name))
+        since = _SINCE.get(name, "1.0")
+        if version < since:
+            raise AttributesError(
+                f"{name} came with LwM2M {since}, and the device speaks {version}: leave {name} out"
+            )
+    if path is not None:
+        _check_place(attributes, path, model)
     for low, high in (("pmin", "pmax"), ("epmin", "epmax")):
         if low in numbers and numbers.get(high, 0) != 0 and numbers[high] < numbers[low]:
             raise AttributesError(f"{high} must not be less than {low}: raise {high} or lower {low}")
@@ -42,6 +65,26 @@ def check_attributes(attributes: Mapping[str, str | None]) -> None:
             raise AttributesError("lt must be less than gt: lower lt or raise gt")
         if "st" in numbers and numbers["lt"] + 2 * numbers["st"] >= numbers["gt"]:
             raise AttributesError("lt plus twice st must be less than gt: lower st, or move lt and gt apart")
+
+
+def _check_place(attributes: Mapping[str, str | None], path: Path, model: Model | None) -> None:
+    """Thresholds are of one value: a number for gt, lt and st, a boolean for edge (§5.1.2, Table 5.1.2-2)."""
+    definition = model.resource(path) if model is not None and path.level >= 3 else None
+    for name in attributes:
+        if name not in (*THRESHOLDS, EDGE):
+            continue
+        if path.level < 3:
+            raise AttributesError(f"{name} belongs to a resource, not to {path}: name one, like {path}/0")
+        if definition is None:
+            continue
+        if name == EDGE and definition.type is not ResourceType.BOOLEAN:
+            raise AttributesError(
+                f"edge is for booleans, and {path} is {definition.type.value}: use gt or lt"
+            )
+        if name != EDGE and definition.type not in _NUMERIC:
+            raise AttributesError(
+                f"{name} is for numbers, and {path} is {definition.type.value}: use pmin and pmax"
+            )
 
 
 def parse_attributes(parameters: Iterable[tuple[str, str | None]]) -> dict[str, float]:
@@ -91,6 +134,14 @@ def _checked(name: str, text: str) -> float:
         if name == "st" and float(text) <= 0:
             raise AttributesError("st must be more than 0: it is the least change that is told")
         return float(text)
+    if name in (EDGE, CONFIRM):
+        if text not in ("0", "1"):
+            raise AttributesError(f"{name} is {text[:40]!r}: write 0 or 1")
+        return int(text)
+    if name == QUEUE:
+        if _SECONDS.fullmatch(text) is None:
+            raise AttributesError(f"hqmax is {text[:40]!r}: write how many, like 10")
+        return int(text)
     raise AttributesError(_unknown(name))
 
 

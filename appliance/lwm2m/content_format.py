@@ -40,6 +40,26 @@ def canonical(number: int) -> int:
     return _OLD.get(number, number)
 
 
+_COMPOSITE = (SENML_CBOR, SENML_JSON)
+_ETCH = {SENML_CBOR: SENML_ETCH_CBOR, SENML_JSON: SENML_ETCH_JSON}
+
+
+def choose_composite(version: str, client_ct: tuple[int, ...], learned: int | None) -> list[tuple[int, int]]:
+    """Content format of the body and Accept, to try in this order, for composite operations (§6.3.8).
+
+    SenML both ways, as some clients read the body by Accept; the ETCH form first where the client lists it.
+    """
+    listed = [number for number in _COMPOSITE if number in client_ct]
+    ranked = [number for number in (learned, *listed, *_COMPOSITE) if number in _COMPOSITE]
+    chosen: list[tuple[int, int]] = []
+    for number in dict.fromkeys(ranked):
+        assert number is not None
+        if version >= "1.2" and _ETCH[number] in client_ct:
+            chosen.append((_ETCH[number], number))
+        chosen.append((number, number))
+    return chosen
+
+
 def is_structured(number: int) -> bool:
     """Whether the format can carry several values, so that it serves objects and instances too."""
     return canonical(number) in _STRUCTURED

@@ -45,7 +45,9 @@ class Register(NamedTuple):
     """§6.2.1. ``endpoint_name`` None: the client left it to its security identity (since 1.1).
 
     ``lifetime_s`` 0 never ends. ``binding`` is without Q, which is ``queue_mode``. ``parameters`` are
-    those we do not know, kept as they came. (A tuple, which is made in a third of a dataclass's time.)
+    those we do not know, kept as they came. ``profiles`` (since 1.2) are the ``pid``, like ``6:27354b9a``; a
+    client with one may leave its list out, which then has no payload. (A tuple, which is made in a third of a
+    dataclass's time.)
     """
 
     endpoint_name: str | None
@@ -56,6 +58,7 @@ class Register(NamedTuple):
     sms_number: str | None
     objects: ObjectList
     parameters: Parameters = ()
+    profiles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,18 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadComposite:
+    """§6.3.8 (since 1.1): any paths in one request, all of them read or as many as there are."""
+
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Discover:
-    """§6.3.2."""
+    """§6.3.2; ``depth`` (since 1.2) is how many levels below the path are listed, 0 to 3."""
 
     path: Path
+    depth: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +107,13 @@ class Write:
     path: Path
     reports: tuple[Report, ...]
     replace: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WriteComposite:
+    """§6.3.9 (since 1.1): resources and resource instances of any objects, all of them or none."""
+
+    reports: tuple[Report, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +153,14 @@ class Observe:
     """§6.4.1; ``attributes`` with the request itself are LwM2M 1.2."""
 
     path: Path
+    attributes: dict[str, str | None] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveComposite:
+    """§6.4.4 (since 1.1): every notification carries all paths; cancelled with the identical list."""
+
+    paths: tuple[Path, ...]
     attributes: dict[str, str | None] | None = field(default=None, hash=False)
 
 

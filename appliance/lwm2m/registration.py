@@ -1,8 +1,8 @@
 """What a client says in Register and Update (OMA Core 1.1.1 §6.2), read with the patience of experience.
 
 The law of this file: what we do not know is kept or ignored, never refused. Refused is only what leaves no
-meaning: 4.12 for a version we do not speak, 4.00 for a broken parameter or list, 4.09 for a profile we
-were never told, 4.15 for a list in another format, 4.13 for one too long.
+meaning: 4.12 for a version we do not speak, 4.00 for a broken parameter or list, 4.15 for a list in another
+format, 4.13 for one too long. Whether a profile is known is the registry's knowledge.
 
 A fleet sends the same object list a thousand times: the result is kept by payload and shared.
 """
@@ -17,7 +17,6 @@ from typing import Any
 
 from appliance.coap.message import (
     BAD_REQUEST,
-    CONFLICT,
     PRECONDITION_FAILED,
     REQUEST_ENTITY_TOO_LARGE,
     UNSUPPORTED_CONTENT_FORMAT,
@@ -31,6 +30,8 @@ from appliance.lwm2m.path import Path, PathError
 DEFAULT_LIFETIME_S = 86_400  # §6.2.1 of LwM2M 1.0; a 1.1 client must name it, and some do not
 DEFAULT_VERSION = "1.0"
 DEFAULT_BINDING = "U"
+MAX_PROFILES = 8
+MAX_PROFILE_CHARACTERS = 80  # an algorithm of one digit, a colon, and a hash of up to 256 bits in hex
 MAX_ENDPOINT_NAME_BYTES = 255  # one Uri-Query option
 
 _MAX_ROOT = 128
@@ -55,7 +56,7 @@ def parse_register(queries: Sequence[str], content_format: int | None, payload: 
     """A Register from its Uri-Query options and payload (§6.2.1); raises ``RegistrationError``."""
     endpoint_name = lifetime = version = binding = sms = None
     queue = False
-    profile = False
+    profiles: tuple[str, ...] = ()
     parameters: list[tuple[str, str | None]] | None = None
     for query in queries:
         name, equals, value = query.partition("=")
@@ -74,7 +75,8 @@ def parse_register(queries: Sequence[str], content_format: int | None, payload: 
         elif name == "Q":
             queue = True
         else:
-            profile = profile or name == "pid"
+            if name == "pid" and value and len(profiles) < MAX_PROFILES:
+                profiles = (*profiles, value[:MAX_PROFILE_CHARACTERS])
             if parameters is None:
                 parameters = []
             parameters.append((name, value if equals else None))
@@ -97,8 +99,9 @@ def parse_register(queries: Sequence[str], content_format: int | None, payload: 
         letters,
         queue,
         sms.removeprefix("+") if sms else None,
-        _registered_objects(content_format, payload, profile),
+        _registered_objects(content_format, payload, bool(profiles)),
         tuple(parameters) if parameters is not None else (),
+        profiles,
     )
 
 
@@ -187,8 +190,7 @@ def object_list_from_json(stored: Any) -> ObjectList:
 def _registered_objects(content_format: int | None, payload: bytes, profile: bool) -> ObjectList:
     if not payload:
         if profile:
-            # LwM2M 1.2 §6.2.1: the client sends its list when the profile is not known.
-            raise RegistrationError(CONFLICT, "this profile is not known: register with the list of objects")
+            return read_object_list(b"")  # 1.2 §6.2.1: whether the profile is known is not decided here
         raise RegistrationError(BAD_REQUEST, "the list of objects is missing")
     _check_list(content_format, payload)
     return read_object_list(payload)

@@ -153,6 +153,10 @@ class Reply:
         """4.04: no such location."""
         self.refuse(coap.NOT_FOUND, text)
 
+    def conflict(self, text: str) -> None:
+        """4.09: what it depends on is not known here."""
+        self.refuse(coap.CONFLICT, text)
+
     def unavailable(self, text: str) -> None:
         """5.03: not now; nothing was kept."""
         self.refuse(coap.SERVICE_UNAVAILABLE, text)

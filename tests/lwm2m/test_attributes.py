@@ -11,8 +11,11 @@ from appliance.lwm2m.attributes import (
     format_attributes,
     parse_attributes,
 )
+from appliance.lwm2m.definitions import Definitions, Model
 from appliance.lwm2m.links import parse_links
 from appliance.lwm2m.path import Path
+
+MODEL = Model.of(Definitions.registered(), {3: "1.1"})
 
 
 @pytest.mark.parametrize(
@@ -75,3 +78,35 @@ def test_attributes_are_inherited_from_the_levels_above() -> None:
 def test_inherited_attributes_below_an_alternate_path() -> None:
     links = parse_links(b'</lwm2m>;rt="oma.lwm2m",</lwm2m/3/0/9>;pmin=7')
     assert effective_attributes(links, Path(3, 0, 9), "/lwm2m") == {"pmin": 7}
+
+
+def test_each_version_has_its_attributes() -> None:
+    check_attributes({"edge": "1", "con": "0", "hqmax": "10"}, version="1.2")
+    check_attributes({"epmin": "1"}, version="1.1")
+    for attributes, version in (({"epmin": "1"}, "1.0"), ({"edge": "1"}, "1.1"), ({"con": None}, "1.1")):
+        with pytest.raises(AttributesError, match="leave"):
+            check_attributes(attributes, version=version)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "path"),
+    [
+        ({"gt": "5"}, Path(3303, 0)),
+        ({"st": "5"}, Path(3)),
+        ({"edge": "1"}, Path(3, 0)),
+        ({"gt": "5"}, Path(3, 0, 0)),  # a text
+        ({"edge": "1"}, Path(3, 0, 9)),  # a number
+        ({"con": "yes"}, Path(3)),
+        ({"hqmax": "-1"}, Path(3)),
+        ({"edge": "2"}, Path(3, 0, 9)),
+    ],
+)
+def test_thresholds_belong_to_one_value_of_the_right_type(attributes: dict[str, str], path: Path) -> None:
+    with pytest.raises(AttributesError):
+        check_attributes(attributes, path=path, model=MODEL)
+
+
+def test_what_has_no_model_is_let_pass() -> None:
+    check_attributes({"gt": "5", "edge": "0"}, path=Path(31000, 0, 1), model=MODEL)
+    check_attributes({"pmin": "5", "con": "1"}, path=Path(3303), model=MODEL)
+    check_attributes({"gt": "5"}, path=Path(3, 0, 7, 0), model=MODEL)

@@ -14,6 +14,7 @@ from appliance.lwm2m.content_format import (
     TLV,
     canonical,
     choose,
+    choose_composite,
     empty_instance,
     is_structured,
 )
@@ -111,3 +112,15 @@ def test_an_instance_without_values(number: int, instance: Path, payload: bytes)
 
 def test_an_instance_without_values_below_a_long_root() -> None:
     assert empty_instance(SENML_CBOR, Path(3, 0), "/" + "r" * 127)[3:5] == b"\x78\x85"
+
+
+def test_composites_are_senml_both_ways() -> None:
+    assert choose_composite("1.1", (), None) == [(112, 112), (110, 110)]
+    assert choose_composite("1.1", (110, 11542), None) == [(110, 110), (112, 112)]
+    assert choose_composite("1.1", (), 110) == [(110, 110), (112, 112)]
+    assert choose_composite("1.0", (), 11542) == [(112, 112), (110, 110)]
+
+
+def test_the_etch_form_goes_first_where_the_client_lists_it() -> None:
+    assert choose_composite("1.2", (112, 322), None) == [(322, 112), (112, 112), (110, 110)]
+    assert choose_composite("1.1", (112, 322), None) == [(112, 112), (110, 110)]

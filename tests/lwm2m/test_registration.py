@@ -18,7 +18,7 @@ from appliance.lwm2m.registration import (
     settle_update,
 )
 
-BAD_REQUEST, CONFLICT, PRECONDITION_FAILED, TOO_LARGE, UNSUPPORTED = 0x80, 0x89, 0x8C, 0x8D, 0x8F
+BAD_REQUEST, PRECONDITION_FAILED, TOO_LARGE, UNSUPPORTED = 0x80, 0x8C, 0x8D, 0x8F
 LIST = b"</1/0>,</3/0>"
 
 
@@ -279,9 +279,12 @@ def test_the_list_is_missing() -> None:
     refused(BAD_REQUEST, "ep=dev", "lt=300", payload=b"")
 
 
-def test_a_profile_without_list_asks_for_the_list() -> None:
-    refused(CONFLICT, "ep=dev", "lt=300", "lwm2m=1.2", "pid=abc", payload=b"")
+def test_a_profile_may_stand_for_the_list() -> None:
+    without = register("ep=dev", "lt=300", "lwm2m=1.2", "pid=6:27354b9a", "pid=6:0", payload=b"")
+    assert without.profiles == ("6:27354b9a", "6:0") and not without.objects.payload
+    assert without.objects.objects == {}
     assert register("ep=dev", "lwm2m=1.2", "pid=abc").parameters == (("pid", "abc"),)
+    assert len(register("ep=dev", *(f"pid={number}" for number in range(50))).profiles) == 8
 
 
 @pytest.mark.parametrize("payload", [b"junk", b"</3/0", b"\xff\xfe", b"</3/0>x"])

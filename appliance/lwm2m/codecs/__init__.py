@@ -13,7 +13,7 @@ number  module            carries
 60      ``cbor``          one value
 110     ``senml_json``    any reports, with times
 112     ``senml_cbor``    any reports, with times
-320/322 as 110/112        reports in the ETCH forms, read only
+320/322 as 110/112        paths and reports of composite operations (RFC 8790)
 11542   ``tlv``           reports of one object, instance or resource
 11543   ``oma_json``      reports of LwM2M 1.0, with times
 11544   ``lwm2m_cbor``    reports of LwM2M 1.2
@@ -29,16 +29,16 @@ from typing import TYPE_CHECKING
 from appliance.lwm2m import content_format as formats
 from appliance.lwm2m.codecs import cbor, lwm2m_cbor, oma_json, opaque, senml_cbor, senml_json, text, tlv
 from appliance.lwm2m.codecs.errors import CodecError
+from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import ResourceType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from appliance.lwm2m.definitions import Model
-    from appliance.lwm2m.path import Path
     from appliance.lwm2m.values import Report
 
-__all__ = ["CodecError", "decode", "encode"]
+__all__ = ["CodecError", "decode", "decode_composite", "decode_send", "encode", "encode_paths"]
 
 
 _ONE_VALUE: dict[int, Callable[[bytes, Path, Model], list[Report]]] = {
@@ -68,7 +68,21 @@ _ENCODE_UNNAMED: dict[int, Callable[[Path, Sequence[Report], Model], bytes]] = {
 }
 _ENCODE_NAMED: dict[int, Callable[[Path, Sequence[Report], Model, str], bytes]] = {
     formats.SENML_JSON: senml_json.encode,
+    formats.SENML_ETCH_JSON: senml_json.encode,
     formats.SENML_CBOR: senml_cbor.encode,
+    formats.SENML_ETCH_CBOR: senml_cbor.encode,
+}
+_ENCODE_PATHS: dict[int, Callable[[Sequence[Path], str], bytes]] = {
+    formats.SENML_JSON: senml_json.encode_paths,
+    formats.SENML_ETCH_JSON: senml_json.encode_paths,
+    formats.SENML_CBOR: senml_cbor.encode_paths,
+    formats.SENML_ETCH_CBOR: senml_cbor.encode_paths,
+}
+_BY_PREFIX: dict[
+    int, Callable[[bytes, Mapping[str, Model], Model, str, float | None], dict[str, list[Report]]]
+] = {
+    formats.SENML_JSON: senml_json.decode_by_prefix,
+    formats.SENML_CBOR: senml_cbor.decode_by_prefix,
 }
 
 
@@ -122,6 +136,61 @@ def encode(content_format: int, base: Path, reports: Sequence[Report], model: Mo
     if formats.canonical(content_format) != content_format:
         return encode(formats.canonical(content_format), base, reports, model, root)
     raise CodecError(f"Content format {content_format} is none that values can be written in.")
+
+
+def encode_paths(content_format: int, paths: Sequence[Path], root: str = "") -> bytes:
+    """The body of a Read- or Observe-Composite that asks for ``paths``; raises ``CodecError``.
+
+    ``root`` goes in front of every name, as in `encode`.
+    """
+    encode_names = _ENCODE_PATHS.get(content_format)
+    if encode_names is None:
+        raise CodecError(f"Content format {content_format} cannot name the paths of a composite operation.")
+    return encode_names(paths, root)
+
+
+def decode_composite(
+    content_format: int | None,
+    payload: bytes,
+    paths: Sequence[Path],
+    model: Model,
+    root: str = "",
+    now: float | None = None,
+) -> list[Report]:
+    """The reports of the answer to a composite operation; raises ``CodecError``.
+
+    What is missing is no error (C §6.3.8: a client answers with what it has), and what was not asked for
+    is left out.
+    """
+    if not payload:
+        return []
+    if content_format is None:
+        content_format = formats.SENML_JSON if payload[:1] == b"[" else formats.SENML_CBOR
+    reports = decode(content_format, payload, Path(), model, root, now)
+    return [report for report in reports if any(path.contains(report.path) for path in paths)]
+
+
+def decode_send(
+    content_format: int | None,
+    payload: bytes,
+    models: Mapping[str, Model],
+    model: Model,
+    root: str = "",
+    now: float | None = None,
+) -> dict[str, list[Report]]:
+    """The reports of a Send (C §6.4.5) by prefix, "" for the client's own; raises ``CodecError``.
+
+    ``models`` are those of the end devices behind a gateway by their prefixes; a prefix that is not there
+    is kept too, read with ``model``. LwM2M CBOR names no prefixes.
+    """
+    if not payload:
+        raise CodecError("The Send has no payload.")
+    by_prefix = _BY_PREFIX.get(content_format) if content_format is not None else None
+    if by_prefix is not None:
+        return by_prefix(payload, models, model, root, now)
+    if content_format == formats.LWM2M_CBOR:
+        return {"": lwm2m_cbor.decode(payload, Path(), model)}
+    raise CodecError(f"Content format {content_format} is none of a Send: use 110, 112 or 11544.")
 
 
 def _guess(payload: bytes, base: Path, model: Model, root: str, now: float | None) -> list[Report]:

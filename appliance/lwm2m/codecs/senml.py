@@ -32,6 +32,8 @@ MAX_TIME = 253402300799  # the last second of the year 9999
 MAX_NAME = 255  # characters; the longest path has 24, the rest is for an alternate path
 VERSIONS = (10, 26)  # RFC 8428; RFC 9100 with secondary units, which change nothing here
 
+BT_SPELLING, BV_SPELLING, N_SPELLING = 1, 2, 4  # places in a format's list of spellings
+
 # What a label means. JSON and CBOR have their own tables from label to meaning.
 BN, BT, BV, BVER, N, T, V, VS, VB, VD, VLO, IGNORED = range(12)
 LABELS: dict[object, int] = {
@@ -228,6 +230,61 @@ def _is_resource(base_name: str, name: str, base: Path, root: str) -> bool:
     except CodecError:
         return False
     return True
+
+
+def path_records(paths: Iterable[Path], root: str, name_label: object) -> list[dict[object, object]]:
+    """The records of a Read-Composite: names and nothing else (RFC 8790 §3.1; C §6.3.8)."""
+    stem = normal_root(root)
+    return [{name_label: f"{stem}{path}" if path else stem or "/"} for path in paths]
+
+
+def by_prefix(
+    records: object, labels: Mapping[object, int], spellings: Sequence[object], root: str
+) -> dict[str, list[dict[object, object]]]:
+    """The records of a pack by the prefix of their names (LwM2M Gateway; C 1.2.1 §6.4.6, trap 51).
+
+    A prefix is the part between the alternate path ``root`` and the ids, "" when there is none. Every record
+    that comes out stands on its own, with its whole name and its base fields. Raises ``CodecError``.
+    """
+    if type(records) is not list:
+        raise CodecError("A SenML payload is not a list of records.")
+    if len(records) > MAX_REPORTS:
+        raise too_many()
+    root = normal_root(root)
+    base: dict[int, object] = {}
+    found: dict[str, list[dict[object, object]]] = {}
+    for record in records:
+        if type(record) is not dict:
+            raise CodecError("A SenML record is not a map.")
+        own: dict[object, object] = {}
+        name: object = ""
+        for label, item in record.items():
+            meaning = labels.get(label)
+            if meaning in (BN, BT, BV, BVER):
+                base[meaning] = item
+            elif meaning == N:
+                name = item
+            else:
+                own[label] = item
+        base_name = base.get(BN, "")
+        if type(name) is not str or type(base_name) is not str:
+            raise CodecError("A SenML name is not a text.")
+        if len(base_name) + len(name) > MAX_NAME:
+            raise CodecError("A record has a name that is too long for a path.")
+        if not own and not name:
+            continue  # base fields only
+        whole = "/" + (base_name + name).strip("/")
+        if root and f"{whole}/".startswith(f"{root}/"):
+            whole = whole[len(root) :]
+        parts = [part for part in whole.split("/") if part]
+        start = next((place for place, part in enumerate(parts) if part.isascii() and part.isdigit()), 0)
+        prefix = "/".join(parts[:start])
+        own[spellings[N_SPELLING]] = "/" + "/".join(parts[start:])
+        for meaning, spelling in ((BT, spellings[BT_SPELLING]), (BV, spellings[BV_SPELLING])):
+            if meaning in base:
+                own[spelling] = base[meaning]
+        found.setdefault(prefix, []).append(own)
+    return found
 
 
 def naming(base: Path, reports: Sequence[Report], root: str) -> tuple[str, list[str]]:

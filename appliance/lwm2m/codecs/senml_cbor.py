@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from appliance.lwm2m.codecs import cbor, senml
 from appliance.lwm2m.codecs.errors import CodecError
+from appliance.lwm2m.path import Path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from appliance.lwm2m.definitions import Model
-    from appliance.lwm2m.path import Path
     from appliance.lwm2m.values import Report
 
 # Devices that spell a label as text are understood as well.
@@ -46,3 +46,19 @@ def encode(base: Path, reports: Sequence[Report], model: Model, root: str = "") 
 
 def _encode_data(data: bytes) -> object:
     return data
+
+
+def encode_paths(paths: Sequence[Path], root: str = "") -> bytes:
+    """The body of a Read- or Observe-Composite (C §6.3.8)."""
+    return cbor.dumps(senml.path_records(paths, root, _SPELLINGS[senml.N_SPELLING]))
+
+
+def decode_by_prefix(
+    payload: bytes, models: Mapping[str, Model], model: Model, root: str, now: float | None
+) -> dict[str, list[Report]]:
+    """The reports of a pack by the prefix in front of their paths; raises ``CodecError``."""
+    packs = senml.by_prefix(cbor.loads(payload), _LABELS, _SPELLINGS, root)
+    return {
+        prefix: senml.resolve(pack, _LABELS, Path(), models.get(prefix, model), "", now, _data)
+        for prefix, pack in packs.items()
+    }

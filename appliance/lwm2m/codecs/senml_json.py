@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from appliance.lwm2m.codecs import senml
 from appliance.lwm2m.codecs.errors import CodecError
 from appliance.lwm2m.codecs.fitting import base64_bytes, utf8
+from appliance.lwm2m.path import Path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from appliance.lwm2m.definitions import Model
-    from appliance.lwm2m.path import Path
     from appliance.lwm2m.values import Report
 
 _SPELLINGS: tuple[object, ...] = ("bn", "bt", "bv", "bver", "n", "t", "v", "vs", "vb", "vd", "vlo")
@@ -82,3 +82,19 @@ def encode(base: Path, reports: Sequence[Report], model: Model, root: str = "") 
 
 def _encode_data(data: bytes) -> object:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def encode_paths(paths: Sequence[Path], root: str = "") -> bytes:
+    """The body of a Read- or Observe-Composite (C §6.3.8)."""
+    return dumps(senml.path_records(paths, root, _SPELLINGS[senml.N_SPELLING]))
+
+
+def decode_by_prefix(
+    payload: bytes, models: Mapping[str, Model], model: Model, root: str, now: float | None
+) -> dict[str, list[Report]]:
+    """The reports of a pack by the prefix in front of their paths; raises ``CodecError``."""
+    packs = senml.by_prefix(loads(payload), senml.LABELS, _SPELLINGS, root)
+    return {
+        prefix: senml.resolve(pack, senml.LABELS, Path(), models.get(prefix, model), "", now, _data)
+        for prefix, pack in packs.items()
+    }
