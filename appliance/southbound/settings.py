@@ -76,3 +76,21 @@ class CoapSettings:
             "max": 67108864,
         },
     )
+    log_entries: int = field(
+        default=20000,
+        metadata={
+            "unit": "",
+            "doc": "Messages kept in the protocol log, in memory only; 0 keeps none.",
+            "min": 0,
+            "max": 1000000,
+        },
+    )
+    log_bytes: int = field(
+        default=8 * 1024 * 1024,
+        metadata={
+            "unit": "bytes",
+            "doc": "Memory the protocol log may take; the oldest messages go first, 0 keeps none.",
+            "min": 0,
+            "max": 1073741824,
+        },
+    )

@@ -97,3 +97,21 @@ class StorageSettings:
             "max": 3600.0,
         },
     )
+    files_max_bytes: int = field(
+        default=512 * 1024 * 1024,
+        metadata={
+            "unit": "bytes",
+            "doc": "All stored files together; what does not fit is refused.",
+            "min": 0,
+            "max": 1099511627776,
+        },
+    )
+    file_max_bytes: int = field(
+        default=64 * 1024 * 1024,
+        metadata={
+            "unit": "bytes",
+            "doc": "One stored file, such as a firmware package.",
+            "min": 1024,
+            "max": 4294967296,
+        },
+    )
