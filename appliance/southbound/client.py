@@ -11,10 +11,14 @@ class Client:
     """A device as a partner in a conversation.
 
     ``version`` is the LwM2M version it registered with, ``learned_format`` the content format that worked
-    last (None before the first answer), ``identity`` what its transport proved (None over NoSec).
+    last (None before the first answer), ``identity`` what its transport proved (None over NoSec). ``prefix``
+    is that of a device behind a gateway, like "/d01", with the gateway's own alternate path before it.
     """
 
-    __slots__ = ("endpoint_name", "identity", "learned_format", "model", "objects", "peer", "version")
+    __slots__ = (
+        *("endpoint_name", "identity", "learned_format", "model", "objects", "peer", "prefix"),
+        "version",
+    )
 
     def __init__(
         self, endpoint_name: str, peer: UdpPeer, version: str, objects: ObjectList, model: Model
@@ -26,8 +30,9 @@ class Client:
         self.model = model
         self.identity: str | None = None
         self.learned_format: int | None = None
+        self.prefix = ""
 
     @property
     def root(self) -> str:
-        """The alternate path of its objects, "" when they lie at the root (OMA Core §6.4.1)."""
-        return self.objects.root
+        """What stands in front of its paths: its alternate path (OMA Core §6.4.1) and its prefix."""
+        return self.objects.root + self.prefix if self.prefix else self.objects.root

@@ -10,8 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
-from typing import NamedTuple, Protocol
 
 from appliance.coap import message as coap
 from appliance.coap import options as option
@@ -22,178 +20,55 @@ from appliance.coap.endpoint import (
     QueueFull,
     RequestReceived,
     ResponseReceived,
-    is_fresh,
 )
 from appliance.coap.transmission import Transmission
 from appliance.lwm2m import content_format as formats
-from appliance.lwm2m.codecs import CodecError, decode, encode
+from appliance.lwm2m.codecs import CodecError, decode, decode_composite
 from appliance.lwm2m.definitions import Definitions, Model
 from appliance.lwm2m.links import Link, LinkFormatError, parse_links
 from appliance.lwm2m.operations import (
     Create,
-    Delete,
     Discover,
     Execute,
     ObjectList,
     Observe,
+    ObserveComposite,
     Read,
-    Register,
-    Update,
+    ReadComposite,
     Write,
-    WriteAttributes,
 )
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.registration import RegistrationError, parse_register, parse_update
 from appliance.lwm2m.values import Report
 from appliance.southbound.client import Client
+from appliance.southbound.exchanges import (
+    EXCHANGE_LIFETIME_S,
+    Notification,
+    Observation,
+    Reply,
+    Response,
+    Source,
+    Uplink,
+)
+from appliance.southbound.requests import Downlink, Formats, candidates, encode_request
 from appliance.southbound.settings import CoapSettings
 from appliance.southbound.udp import UdpBearer, UdpPeer
 
+__all__ = [
+    "EXCHANGE_LIFETIME_S",
+    "Downlink",
+    "LwM2MServer",
+    "Notification",
+    "Observation",
+    "Reply",
+    "Response",
+    "Source",
+    "Uplink",
+]
+
 log = logging.getLogger(__name__)
 
-Downlink = Read | Write | WriteAttributes | Execute | Create | Delete | Discover | Observe
-
-
-class Source(NamedTuple):
-    """Who sent an operation: address, the bearer's name, what the transport proved (None: nothing)."""
-
-    peer: UdpPeer
-    bearer: str
-    identity: str | None
-
-
-class Response(NamedTuple):
-    """How one operation towards a device ended.
-
-    ``code`` is the CoAP code (0 when no answer came, then ``failure`` says why: "timeout", "reset",
-    "cancelled", …). ``rtt_s`` is None when the request was retransmitted (Karn).
-    """
-
-    code: int
-    reports: tuple[Report, ...] = ()
-    links: tuple[Link, ...] | None = None
-    location: str | None = None
-    content_format: int | None = None
-    rtt_s: float | None = None
-    failure: str = ""
-    warning: str = ""
-    observation: Observation | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the device said 2.xx."""
-        return 0x40 <= self.code < 0x60
-
-    @property
-    def code_text(self) -> str:
-        """The code in the words of RFC 7252, for example "2.05 Content"."""
-        return coap.code_text(self.code)
-
-
-class Observation:
-    """One observation at one device, found by its token alone, whatever address a notification comes from.
-
-    ``number`` and ``number_at`` (monotonic seconds) are the last Observe value taken (RFC 7641 §3.4).
-    """
-
-    __slots__ = ("client", "message_id", "number", "number_at", "path", "since", "token")
-
-    def __init__(self, client: Client, path: Path, since: float) -> None:
-        self.client = client
-        self.path = path
-        self.since = since
-        self.token = b""
-        self.number: int | None = None
-        self.number_at = 0.0
-        self.message_id: int | None = None
-
-    def takes(self, number: int, message_id: int, now: float) -> bool:
-        """Whether a notification is news, and if so, remember it as the last one.
-
-        A number as old as the last one is news again after 128 s (RFC 7641 §3.4), but not in the very message
-        that was taken already: a device whose server was away repeats that for up to EXCHANGE_LIFETIME.
-        """
-        if self.number is not None:
-            age = now - self.number_at
-            again = number == self.number and message_id == self.message_id and age < EXCHANGE_LIFETIME_S
-            if again or not is_fresh(number, self.number, age):
-                return False
-        self.number = number
-        self.number_at = now
-        self.message_id = message_id
-        return True
-
-
-class Reply:
-    """The one answer to a request of a device. ``then`` runs after the answer has left."""
-
-    __slots__ = ("_request", "_server")
-
-    def __init__(self, server: LwM2MServer, request: RequestReceived) -> None:
-        self._server = server
-        self._request = request
-
-    def created(self, location: str, then: Callable[[], None] | None = None) -> None:
-        """2.01 with Location-Path /rd/{location} (OMA Core §6.2.1)."""
-        self._server.answer(self._request, coap.CREATED, (*_LOCATION_RD, (8, location.encode())), then=then)
-
-    def changed(self, then: Callable[[], None] | None = None) -> None:
-        """2.04."""
-        self._server.answer(self._request, coap.CHANGED, then=then)
-
-    def deleted(self) -> None:
-        """2.02."""
-        self._server.answer(self._request, coap.DELETED)
-
-    def bad_request(self, text: str) -> None:
-        """4.00: what was sent cannot be taken as it is."""
-        self.refuse(coap.BAD_REQUEST, text)
-
-    def not_found(self, text: str) -> None:
-        """4.04: no such location."""
-        self.refuse(coap.NOT_FOUND, text)
-
-    def conflict(self, text: str) -> None:
-        """4.09: what it depends on is not known here."""
-        self.refuse(coap.CONFLICT, text)
-
-    def unavailable(self, text: str) -> None:
-        """5.03: not now; nothing was kept."""
-        self.refuse(coap.SERVICE_UNAVAILABLE, text)
-
-    def refuse(self, code: int, text: str = "") -> None:
-        """An error code with a diagnostic payload (RFC 7252 §5.5.2)."""
-        self._server.answer(self._request, code, payload=text.encode())
-
-
-class Notification(NamedTuple):
-    """A fresh notification on its way to the disk; exactly one of the server's accept or refuse ends it."""
-
-    observation: Observation
-    source: Source
-    reports: Sequence[Report]
-    ended: int  # 0, or the code with which the device ended the observation
-    warning: str
-    event: NotificationReceived
-
-
-class Uplink(Protocol):
-    """What the room above makes of a device's operations. No method may raise."""
-
-    def register(self, operation: Register, source: Source, reply: Reply) -> None: ...
-
-    def update(self, location: str, operation: Update, source: Source, reply: Reply) -> None: ...
-
-    def deregister(self, location: str, source: Source, reply: Reply) -> None: ...
-
-    def notify(self, notification: Notification) -> None: ...
-
-    def strange_notification(self, observation: Observation, source: Source) -> None: ...
-
-
-EXCHANGE_LIFETIME_S = 247.0  # RFC 7252 §4.8.2, with the default parameters devices use
-_LOCATION_RD = ((8, b"rd"),)
-_WELL_KNOWN_CORE = b'</rd>;rt="core.rd";ct=40'
+_WELL_KNOWN_CORE = b'</rd>;rt="core.rd";ct=40,</dp>;ct="110 112 11544"'
 
 
 class _Pending:
@@ -208,6 +83,7 @@ class _Pending:
         "observation",
         "operation",
         "peer",
+        "progress",
         "tried",
     )
 
@@ -217,7 +93,7 @@ class _Pending:
         operation: Downlink,
         deadline: float,
         done: Callable[[Response], None],
-        candidates: Iterator[int | None],
+        candidates: Iterator[Formats],
         observation: Observation | None,
     ) -> None:
         self.client = client
@@ -228,7 +104,7 @@ class _Pending:
         self.observation = observation
         self.cancels: Observation | None = None
         self.peer = client.peer
-        self.tried: int | None = None
+        self.tried = next(candidates, Formats())
 
 
 class LwM2MServer:
@@ -304,8 +180,11 @@ class LwM2MServer:
 
     def restore_observation(self, observation: Observation) -> None:
         """After a restart: notifications with this token are ours."""
+        client, operation = observation.client, _observe(observation)
+        used = observation.formats or next(candidates(client, operation, None))
+        code, options, payload = encode_request(client, operation, used)
         self._endpoint.restore_observation(
-            observation.token, observation, options=_path_options(observation.client.root, observation.path)
+            observation.token, observation, code=code, options=options, payload=payload
         )
 
     def end_observation(self, observation: Observation) -> None:
@@ -356,22 +235,14 @@ class LwM2MServer:
         (OMA Core §7.4); a ``content_format`` given is the only one. Raises CodecError when the values cannot
         be encoded, before anything is sent.
         """
-        candidates: Iterator[int | None] = iter((None,))
-        if content_format is not None:
-            candidates = iter((content_format,))
-        elif isinstance(operation, Read | Write | Create | Observe):
-            path = Path(operation.object_id) if isinstance(operation, Create) else operation.path
-            candidates = iter(
-                formats.choose(
-                    client.version, client.objects.content_formats, client.learned_format, path, operation
-                )
-            )
         observation = None
         if isinstance(operation, Observe):
-            observation = Observation(client, operation.path, self._wall())
-        pending = _Pending(client, operation, self._loop.time() + timeout_s, done, candidates, observation)
-        pending.tried = next(candidates, None)
-        self._transmit(pending)
+            observation = Observation(client, operation.path, self._wall(), (), operation.attributes)
+        elif isinstance(operation, ObserveComposite):
+            paths = operation.paths
+            observation = Observation(client, Path(), self._wall(), paths, operation.attributes)
+        choices = candidates(client, operation, content_format)
+        self._transmit(_Pending(client, operation, self._loop.time() + timeout_s, done, choices, observation))
 
     async def send(
         self, client: Client, operation: Downlink, timeout_s: float, content_format: int | None = None
@@ -387,18 +258,17 @@ class LwM2MServer:
         return await future
 
     async def cancel_observation(self, observation: Observation, timeout_s: float) -> Response:
-        """Active cancel: GET with Observe 1 and the same token (RFC 7641 §3.6)."""
+        """Active cancel: the request that began it, with Observe 1 and the same token (RFC 7641 §3.6)."""
         future: asyncio.Future[Response] = self._loop.create_future()
 
         def done(response: Response) -> None:
             if not future.done():
                 future.set_result(response)
 
-        client = observation.client
-        pending = _Pending(
-            client, Read(observation.path), self._loop.time() + timeout_s, done, iter(()), None
-        )
-        pending.tried = client.learned_format
+        client, operation = observation.client, _observe(observation)
+        deadline = self._loop.time() + timeout_s
+        used = observation.formats or next(candidates(client, operation, None))
+        pending = _Pending(client, operation, deadline, done, iter((used,)), None)
         pending.cancels = observation
         self._transmit(pending)
         return await future
@@ -406,7 +276,7 @@ class LwM2MServer:
     def _transmit(self, pending: _Pending) -> None:
         client, operation, cancel = pending.client, pending.operation, pending.cancels
         pending.peer = client.peer
-        code, options, payload = self._encode(client, operation, pending.tried)
+        code, options, payload = encode_request(client, operation, pending.tried)
         try:
             request_id = self._endpoint.send_request(
                 client.peer,
@@ -436,44 +306,6 @@ class LwM2MServer:
             if not still:
                 del self._open[pending.client]
         return pending
-
-    def _encode(
-        self, client: Client, operation: Downlink, content_format: int | None
-    ) -> tuple[int, list[tuple[int, bytes]], bytes]:
-        """Method, options and payload of an operation (OMA Transport §6.4.3)."""
-        code, queries, payload = coap.GET, [], b""
-        accept = sends = None
-        match operation:
-            case Read(path=path) | Observe(path=path):
-                accept = content_format
-            case Discover(path=path):
-                accept = formats.LINK
-            case Write(path=path, reports=reports, replace=replace):
-                code = coap.PUT if replace else coap.POST
-                sends = content_format if content_format is not None else formats.TLV
-                payload = encode(sends, path, reports, client.model, client.root)
-            case WriteAttributes(path=path, attributes=attributes):
-                code = coap.PUT
-                queries = [name if value is None else f"{name}={value}" for name, value in attributes.items()]
-            case Execute(path=path, arguments=arguments):
-                code = coap.POST
-                if arguments:
-                    sends, payload = formats.TEXT, arguments.encode()
-            case Create(object_id=object_id, instance_id=instance_id, reports=reports):
-                code, path = coap.POST, Path(object_id)
-                sends = content_format if content_format is not None else formats.TLV
-                payload = encode(sends, path, reports, client.model, client.root)
-                if not reports and instance_id is not None:
-                    payload = formats.empty_instance(sends, path.child(instance_id), client.root)
-            case Delete(path=path):
-                code = coap.DELETE
-        options = list(_path_options(client.root, path))
-        if sends is not None:
-            options.append((option.CONTENT_FORMAT, option.encode_uint(sends)))
-        options.extend((option.URI_QUERY, query.encode()) for query in queries)
-        if accept is not None:
-            options.append((option.ACCEPT, option.encode_uint(accept)))
-        return code, options, payload
 
     def _cancel(self, request_id: int) -> None:
         now = self._loop.time()
@@ -529,6 +361,10 @@ class LwM2MServer:
                     self._uplink.update(location, update, source, reply)
                 case ["rd", location] if message.code == coap.DELETE:
                     self._uplink.deregister(location, source, reply)
+                case ["dp"] if message.code == coap.POST:
+                    self._uplink.send(content_format, message.payload, source, reply)
+                case ["dp"]:
+                    reply.refuse(coap.METHOD_NOT_ALLOWED, "POST sends")
                 case ["rd"] | ["rd", _]:
                     reply.refuse(coap.METHOD_NOT_ALLOWED, "POST registers and updates, DELETE deregisters")
                 case [".well-known", "core"] if message.code == coap.GET:
@@ -572,6 +408,7 @@ class LwM2MServer:
         observation = pending.observation
         if observation is not None and event.observing:
             observation.token = event.token
+            observation.formats = pending.tried
             observation.number = option.find_uint(message.options, option.OBSERVE)
             observation.number_at = self._loop.time()
         else:
@@ -597,6 +434,8 @@ class LwM2MServer:
         match operation:
             case Read(path=path) | Observe(path=path):
                 reports, warning = self._reports(client, content_format, message.payload, path)
+            case ReadComposite(paths=paths) | ObserveComposite(paths=paths):
+                reports, warning = self._composite(client, content_format, message.payload, paths)
             case Discover():
                 try:
                     links = tuple(parse_links(message.payload))
@@ -609,8 +448,8 @@ class LwM2MServer:
                 location = "/" + "/".join(segments) if segments else None
             case _:
                 pass
-        if isinstance(operation, Write | Create) and pending.tried is not None:
-            client.learned_format = pending.tried
+        if isinstance(operation, Write | Create) and pending.tried.sends is not None:
+            client.learned_format = pending.tried.sends
         return Response(
             message.code, tuple(reports), links, location, content_format, rtt_s, "", warning, observation
         )
@@ -628,6 +467,19 @@ class LwM2MServer:
             return (Report(path, payload, None, False),), f"{path} with {shown} cannot be decoded: {error}"
         if content_format is not None and formats.is_structured(content_format):
             client.learned_format = formats.canonical(content_format)
+        return reports, ""
+
+    def _composite(
+        self, client: Client, content_format: int | None, payload: bytes, paths: Sequence[Path]
+    ) -> tuple[Sequence[Report], str]:
+        """Decode the answer to a composite; what cannot be decoded has no path to be kept under."""
+        try:
+            reports = decode_composite(
+                content_format, payload, paths, client.model, client.root, now=self._wall()
+            )
+        except CodecError as error:
+            shown = "no content format" if content_format is None else f"content format {content_format}"
+            return (), f"the answer about {len(paths)} paths with {shown} cannot be decoded: {error}"
         return reports, ""
 
     def _on_notification(self, event: NotificationReceived, now: float) -> None:
@@ -652,12 +504,12 @@ class LwM2MServer:
             if not observation.takes(number, message.mid, now):
                 self._endpoint.accept_notification(event, now)  # overtaken, or seen: a receipt is all it gets
                 return
-            reports, warning = self._reports(
-                client,
-                option.find_uint(message.options, option.CONTENT_FORMAT),
-                message.payload,
-                observation.path,
-            )
+            content_format = option.find_uint(message.options, option.CONTENT_FORMAT)
+            if observation.paths:
+                paths = observation.paths
+                reports, warning = self._composite(client, content_format, message.payload, paths)
+            else:
+                reports, warning = self._reports(client, content_format, message.payload, observation.path)
             self._uplink.notify(Notification(observation, source, reports, 0, warning, event))
             return
         # An error, or an answer without Observe, ends the observation (RFC 7641 §3.2, §4.2).
@@ -710,7 +562,8 @@ class LwM2MServer:
         self._pump()
 
 
-@lru_cache(maxsize=4096)
-def _path_options(root: str, path: Path) -> tuple[tuple[int, bytes], ...]:
-    """The Uri-Path options of a path below the device's root; a fleet shares them."""
-    return tuple((option.URI_PATH, part.encode()) for part in f"{root}{path}".split("/") if part)
+def _observe(observation: Observation) -> Observe | ObserveComposite:
+    """The operation that began it."""
+    if observation.paths:
+        return ObserveComposite(observation.paths, observation.attributes)
+    return Observe(observation.path, observation.attributes)

@@ -1,0 +1,129 @@
+"""Operations as CoAP requests: method, options, payload (OMA Transport 1.2.1 §6.4.3), and formats to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from appliance.coap import message as coap
+from appliance.coap import options as option
+from appliance.lwm2m import content_format as formats
+from appliance.lwm2m.codecs import encode, encode_paths
+from appliance.lwm2m.operations import (
+    Create,
+    Delete,
+    Discover,
+    Execute,
+    Observe,
+    ObserveComposite,
+    Read,
+    ReadComposite,
+    Write,
+    WriteAttributes,
+    WriteComposite,
+)
+from appliance.lwm2m.path import Path
+from appliance.southbound.client import Client
+
+Composite = ReadComposite | WriteComposite | ObserveComposite
+Downlink = Read | Write | WriteAttributes | Execute | Create | Delete | Discover | Observe | Composite
+
+
+class Formats(NamedTuple):
+    """One choice of content formats for a request: of its body, and what is asked for (Accept)."""
+
+    sends: int | None = None
+    accept: int | None = None
+
+
+def candidates(client: Client, operation: Downlink, given: int | None) -> Iterator[Formats]:
+    """What to try, one after the other, on 4.06 and 4.15 (OMA Core §7.4); ``given`` is then the only one."""
+    listed = client.objects.content_formats
+    match operation:
+        case Read() | Observe() if given is not None:
+            return iter((Formats(None, given),))
+        case Write() | Create() if given is not None:
+            return iter((Formats(given),))
+        case ReadComposite() | WriteComposite() | ObserveComposite() if given is not None:
+            return iter((Formats(given, given),))
+        case Read() | Observe() | Write(path=_):
+            chosen = formats.choose(client.version, listed, client.learned_format, operation.path, operation)
+        case Create(object_id=object_id):
+            chosen = formats.choose(client.version, listed, client.learned_format, Path(object_id), operation)
+        case ReadComposite() | WriteComposite() | ObserveComposite():
+            pairs = formats.choose_composite(client.version, listed, client.learned_format)
+            return iter([Formats(sends, accept) for sends, accept in pairs])
+        case Discover():
+            return iter((Formats(None, formats.LINK),))
+        case _:
+            return iter((Formats(),))
+    if isinstance(operation, Read | Observe):
+        return iter([Formats(None, number) for number in chosen])
+    return iter([Formats(number) for number in chosen])
+
+
+def encode_request(
+    client: Client, operation: Downlink, chosen: Formats
+) -> tuple[int, list[tuple[int, bytes]], bytes]:
+    """Method, options and payload; raises CodecError when the values cannot be encoded."""
+    code, payload, path = coap.GET, b"", Path()
+    queries: Mapping[str, str | None] = {}
+    sends, accept = chosen
+    match operation:
+        case Read(path=path):
+            pass
+        case Observe(path=path, attributes=attributes):
+            queries = attributes or {}
+        case Discover(path=path, depth=depth):
+            queries = {} if depth is None else {"depth": str(depth)}
+            accept = formats.LINK
+        case Write(path=path, reports=reports, replace=replace):
+            code = coap.PUT if replace else coap.POST
+            sends = sends if sends is not None else formats.TLV
+            payload = encode(sends, path, reports, client.model, client.root)
+        case WriteAttributes(path=path, attributes=attributes):
+            code, queries = coap.PUT, attributes
+        case Execute(path=path, arguments=arguments):
+            code = coap.POST
+            if arguments:
+                sends, payload = formats.TEXT, arguments.encode()
+        case Create(object_id=object_id, instance_id=instance_id, reports=reports):
+            code, path = coap.POST, Path(object_id)
+            sends = sends if sends is not None else formats.TLV
+            payload = encode(sends, path, reports, client.model, client.root)
+            if not reports and instance_id is not None:
+                payload = formats.empty_instance(sends, path.child(instance_id), client.root)
+        case Delete(path=path):
+            code = coap.DELETE
+        case ReadComposite(paths=paths):
+            code, payload = coap.FETCH, _paths_body(sends, paths, client.root)
+        case ObserveComposite(paths=paths, attributes=attributes):
+            code, payload = coap.FETCH, _paths_body(sends, paths, client.root)
+            queries = attributes or {}
+        case WriteComposite(reports=reports):
+            code, accept = coap.IPATCH, None
+            sends = sends if sends is not None else formats.SENML_CBOR
+            payload = encode(sends, path, reports, client.model, client.root)
+    composite = isinstance(operation, ReadComposite | WriteComposite | ObserveComposite)
+    # A composite names its paths in its body and nowhere else (OMA Transport §6.4.3.1; trap 35).
+    options = [] if composite else list(path_options(client.root, path))
+    if sends is not None:
+        options.append((option.CONTENT_FORMAT, option.encode_uint(sends)))
+    options.extend(
+        (option.URI_QUERY, (name if value is None else f"{name}={value}").encode())
+        for name, value in queries.items()
+    )
+    if accept is not None:
+        options.append((option.ACCEPT, option.encode_uint(accept)))
+    return code, options, payload
+
+
+def _paths_body(sends: int | None, paths: Sequence[Path], root: str) -> bytes:
+    return encode_paths(sends if sends is not None else formats.SENML_CBOR, paths, root)
+
+
+@lru_cache(maxsize=4096)
+def path_options(root: str, path: Path) -> tuple[tuple[int, bytes], ...]:
+    """The Uri-Path options of a path below the device's root; a fleet shares them."""
+    return tuple((option.URI_PATH, part.encode()) for part in f"{root}{path}".split("/") if part)
