@@ -12,7 +12,7 @@ from typing import Any
 import aiocoap
 from aiocoap.resource import Resource
 
-from appliance.simulator import payloads
+from appliance.simulator import composite, payloads
 from appliance.simulator.attributes import AttributeRefused, AttributeStore
 from appliance.simulator.objects import HIGHEST_ID
 from appliance.simulator.payloads import LINK, OLD_NUMBERS, OPAQUE, TEXT, Path
@@ -24,7 +24,8 @@ MAX_REMEMBERED_BODIES = 8
 
 class Answers(Resource):  # type: ignore[misc]
     """The site that aiocoap renders every request from. ``acted`` hears what the device must do besides
-    answering: an Execute's action, "objects" after Create and Delete, or "written"."""
+    answering: an Execute's action, "objects" after Create and Delete, or "written"; ``performed`` hears of
+    each operation that changed something: its verb, its path and what was written."""
 
     def __init__(
         self,
@@ -32,12 +33,14 @@ class Answers(Resource):  # type: ignore[misc]
         attributes: AttributeStore,
         content_formats: tuple[int, ...],
         acted: Callable[[str, list[Path]], None],
+        performed: Callable[[str, Path, object], None] = lambda operation, path, detail: None,
     ) -> None:
         super().__init__()
         self._tree = tree
         self._attributes = attributes
         self._content_formats = content_formats
         self._acted = acted
+        self._performed = performed
         self._bodies: dict[tuple[Path, int], bytes] = {}
         self.reporter: Reporter | None = None  # set once the device has its port
 
@@ -57,7 +60,7 @@ class Answers(Resource):  # type: ignore[misc]
         except Refused as refused:
             return _message(aiocoap.Code(refused.code[0] << 5 | refused.code[1]), refused.reason)
         except payloads.FormatError as error:
-            reading = request.code == aiocoap.GET
+            reading = request.code in (aiocoap.GET, aiocoap.FETCH)
             code = aiocoap.NOT_ACCEPTABLE if reading else aiocoap.UNSUPPORTED_CONTENT_FORMAT
             return _message(code, str(error))
         except (payloads.PayloadError, AttributeRefused) as error:
@@ -66,6 +69,15 @@ class Answers(Resource):  # type: ignore[misc]
     def _answer(self, request: Any) -> Any:
         path = _path(request.opt.uri_path)
         match int(request.code), len(path):
+            case 5, 0:
+                return self._fetch(request)
+            case 7, 0:
+                leaves = composite.decode(request.opt.content_format, request.payload, self._tree.type_of)
+                changed = self._tree.write_all(leaves)
+                for leaf_path, node in leaves:
+                    self._performed("Write", leaf_path, node)
+                self._acted("written", changed)
+                return _message(aiocoap.CHANGED)
             case 1, 1 | 2 | 3 | 4 if request.opt.accept == LINK:
                 links = self._tree.links(self._attributes, path)
                 return self._sliced(request, path, LINK, links.encode(), None)
@@ -80,10 +92,13 @@ class Answers(Resource):  # type: ignore[misc]
             case 2, 3:
                 if self._tree.resource_kind(path).multiple:
                     return self._write(request, path, replace=False)
-                self._acted(self._tree.execute(path), [path])
+                action = self._tree.execute(path)
+                self._performed("Execute", path, request.payload.decode(errors="replace"))
+                self._acted(action, [path])
                 return _message(aiocoap.CHANGED)
             case 4, 2:
                 self._tree.delete(path)
+                self._performed("Delete", path, None)
                 self._attributes.forget(path)
                 self._acted("objects", [path])
                 return _message(aiocoap.DELETED)
@@ -105,10 +120,30 @@ class Answers(Resource):  # type: ignore[misc]
         body = payloads.encode(canonical, path, view, self._tree.type_of)
         sequence = None
         if request.opt.observe == 0:
-            sequence = self.reporter.observe(request.token, path, number, view)
+            sequence = self.reporter.observe(request.token, (path,), number, view)
         elif request.opt.observe == 1:
             self.reporter.cancel(request.token)
         return self._sliced(request, path, number, body, sequence)
+
+    def _fetch(self, request: Any) -> Any:
+        """Read-Composite and Observe-Composite (Core 1.1 §6.3.8, §6.4.4)."""
+        assert self.reporter is not None
+        asked = request.opt.accept if request.opt.accept is not None else request.opt.content_format
+        if composite.plain(asked) not in self._content_formats:
+            raise payloads.FormatError(f"content format {asked} is not spoken here")
+        number = int(asked)
+        block2 = request.opt.block2
+        if block2 is not None and block2.block_number > 0 and ((), number) in self._bodies:
+            return self._sliced(request, (), number, self._bodies[(), number], None)
+        paths = tuple(composite.decode_paths(request.opt.content_format, request.payload))
+        views = self.reporter.sample_all(paths)
+        sequence = None
+        if request.opt.observe == 0:
+            sequence = self.reporter.observe(request.token, paths, number, views, several=True)
+        elif request.opt.observe == 1:
+            self.reporter.cancel(request.token)
+        body = composite.encode(number, views, self._tree.type_of)
+        return self._sliced(request, (), composite.plain(number), body, sequence)
 
     def _preferred(self, path: Path, view: Any) -> int:
         if len(path) >= 3 and not isinstance(view, dict):
@@ -136,13 +171,17 @@ class Answers(Resource):  # type: ignore[misc]
         return _message(aiocoap.CHANGED)
 
     def _write(self, request: Any, path: Path, *, replace: bool) -> Any:
-        changed = self._tree.write(path, self._written(request, path), replace=replace)
+        written = self._written(request, path)
+        changed = self._tree.write(path, written, replace=replace)
+        for leaf_path, node in written:
+            self._performed("Write", leaf_path, node)
         self._acted("written", changed)
         return _message(aiocoap.CHANGED)
 
     def _create(self, request: Any, path: Path) -> Any:
         written = self._written(request, path) if request.payload else []
         created = self._tree.create(path[0], written)
+        self._performed("Create", created, None)
         self._acted("objects", [created])
         message = _message(aiocoap.CREATED)
         message.opt.location_path = tuple(map(str, created))

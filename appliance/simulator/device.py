@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -17,22 +17,25 @@ from typing import Any
 import aiocoap
 from aiocoap import error
 
+from appliance.simulator import composite
 from appliance.simulator.answers import Answers
 from appliance.simulator.attributes import AttributeStore
 from appliance.simulator.ledger import Ledger
 from appliance.simulator.notifier import Notification, Notifier
 from appliance.simulator.objects import ObjectKind
 from appliance.simulator.options import SimulatorOptions
-from appliance.simulator.payloads import LINK, Path
+from appliance.simulator.payloads import LINK, SENML_CBOR, Path
 from appliance.simulator.reporting import COUNTER_PATH, Reporter
 from appliance.simulator.transport import Stack, Tuning
-from appliance.simulator.tree import ObjectTree
+from appliance.simulator.tree import ObjectTree, slashed
 
 log = logging.getLogger("homard.simulator")
 
 LIFETIME_PATH: Path = (1, 0, 1)
 BINDING_PATH: Path = (1, 0, 7)
+MUTE_PATH: Path = (1, 0, 23)
 SERIAL_PATH: Path = (3, 0, 2)
+SENSOR_PATH: Path = (3303, 0)
 UPDATE_AFTER = 0.7  # share of the lifetime: leaves room for one message that is retransmitted
 REBOOT_S = 0.2
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0  # between two attempts to register
@@ -72,12 +75,15 @@ class Device:
         self._ledger = ledger
         self._random = random
         self._tuning = Tuning(options.ack_timeout_s, options.max_retransmit)
-        self._answers = Answers(self.tree, self.attributes, options.content_formats, self._act)
+        self._answers = Answers(
+            self.tree, self.attributes, options.content_formats, self._act, self._performed
+        )
         host, port = options.host_and_port
         self._stack = Stack(
             self._answers, host, port, loss=options.loss_percent / 100, random=random,
             answered=self._answered, given_up=self._lose_contact,
         )  # fmt: skip
+        self._stack.transport.awake_s = options.queue_awake_s
         self._notifier = Notifier(self._stack, self._tuning, self._acknowledged, self._cancelled)
         self.reporter = self._answers.reporter = Reporter(
             self.tree, self.attributes, self._notifier,
@@ -143,7 +149,7 @@ class Device:
             f"ep={self.endpoint_name}",
             f"lt={self._lifetime_s()}",
             f"lwm2m={self._options.lwm2m}",
-            f"b={self.tree.value(BINDING_PATH, 'U')!s}",
+            *self._binding(),
         )
         response = await self._request(aiocoap.POST, ("rd",), queries, self._object_list())
         if response is None or response.code != aiocoap.CREATED:
@@ -162,7 +168,7 @@ class Device:
     async def _stay_registered(self) -> None:
         """Update in time and when asked to; returns when a new Register is needed."""
         loop = asyncio.get_running_loop()
-        due_at = loop.time() + UPDATE_AFTER * self._lifetime_s()
+        due_at = loop.time() + self._update_after_s()
         told_lifetime_s = self._lifetime_s()
         while not self._register_anew:
             self._wake.clear()
@@ -184,7 +190,7 @@ class Device:
                 return
             told_lifetime_s = lifetime_s
             self.figures.updates += 1
-            due_at = loop.time() + UPDATE_AFTER * lifetime_s
+            due_at = loop.time() + self._update_after_s()
 
     async def _request(
         self,
@@ -193,19 +199,32 @@ class Device:
         queries: tuple[str, ...] = (),
         body: bytes = b"",
         timeout_s: float = 0.0,
+        content_format: int = LINK,
     ) -> Any | None:
         """One request to the server; None when no answer came."""
         message = aiocoap.Message(
             code=code, payload=body, uri_path=path, uri_query=queries, transport_tuning=self._tuning
         )
         if body:
-            message.opt.content_format = LINK
+            message.opt.content_format = content_format
         message.remote = self._stack.transport.address
         try:
             async with asyncio.timeout(timeout_s or self._tuning.MAX_TRANSMIT_WAIT):
                 return await self._stack.context.request(message).response
         except (error.Error, TimeoutError):
             return None
+
+    def _binding(self) -> tuple[str, ...]:
+        """The binding as the version has it: queue mode is a letter of it in 1.0, a parameter since 1.1."""
+        binding = str(self.tree.value(BINDING_PATH, "U"))
+        if not self._options.queue_awake_s:
+            return (f"b={binding}",)
+        return (f"b={binding}Q",) if self._options.lwm2m == "1.0" else (f"b={binding}", "Q")
+
+    def _update_after_s(self) -> float:
+        """Seconds until the next Update; a device that sleeps may come more often than its lifetime asks."""
+        due_s = UPDATE_AFTER * self._lifetime_s()
+        return min(due_s, self._options.wake_every_s) if self._options.wake_every_s else due_s
 
     def _object_list(self) -> bytes:
         links = list(self.tree.registered_links())
@@ -214,6 +233,10 @@ class Device:
             shown = f'"{numbers}"' if " " in numbers else numbers
             links.insert(0, f'</>;rt="oma.lwm2m";ct={shown}')
         return ",".join(links).encode()
+
+    def _muted(self) -> bool:
+        """Mute Send (/1/x/23)."""
+        return self.tree.value(MUTE_PATH, False) is True
 
     def _lifetime_s(self) -> int:
         value = self.tree.value(LIFETIME_PATH, self._options.lifetime_s)
@@ -236,10 +259,26 @@ class Device:
             await asyncio.sleep(next_at - loop.time())
             next_at = max(next_at + self._options.period_s, loop.time())
             period += 1
+            if self._options.send and self.location is not None and not self._muted():
+                await self.send([SENSOR_PATH])
             if self._options.counter:
                 self.reporter.changed(self.reporter.count_up())
             else:
                 self.reporter.changed(self.tree.move(self._random, period))
+
+    async def send(self, paths: Iterable[Path]) -> str:
+        """The Send operation (Core 1.1 §6.4.6): the server's code, "" without an answer."""
+        asked = tuple(paths)
+        number = next((one for one in self._options.content_formats if one in composite.PLAIN), SENML_CBOR)
+        body = composite.encode(number, self.reporter.sample_all(asked), self.tree.type_of)
+        response = await self._request(aiocoap.POST, ("dp",), (), body, content_format=number)
+        code = str(response.code) if response is not None else ""
+        if code:
+            self._ledger.sent(self.endpoint_name, [slashed(path) for path in asked], code)
+        return code
+
+    def _performed(self, operation: str, path: Path, detail: object) -> None:
+        self._ledger.performed(self.endpoint_name, operation, slashed(path), detail)
 
     def _act(self, action: str, paths: list[Path]) -> None:
         """What the server did has consequences; its answer leaves first."""

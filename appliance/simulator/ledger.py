@@ -2,7 +2,10 @@
 
 ``{"event": "acknowledged", "endpoint_name", "path", "value", "sequence", "acked_at"}`` for every value of
 a notification that the server answered with an ACK, and
-``{"event": "registered", "endpoint_name", "location", "answered_at"}`` for every Register answered 2.01.
+``{"event": "registered", "endpoint_name", "location", "answered_at"}`` for every Register answered 2.01,
+``{"event": "performed", "endpoint_name", "operation", "path", "detail", "performed_at"}`` for every Write,
+Execute, Create and Delete that the device carried out, so that deliveries can be counted, and
+``{"event": "sent", "endpoint_name", "paths", "code", "answered_at"}`` for every Send that was answered.
 ``sequence`` is the Observe number of the notification, times are epoch seconds.
 """
 
@@ -37,6 +40,23 @@ class Ledger:
         if self._descriptor is not None:
             self._append(
                 event="registered", endpoint_name=endpoint_name, location=location, answered_at=time.time()
+            )
+
+    def performed(self, endpoint_name: str, operation: str, path: str, detail: object) -> None:
+        if self._descriptor is not None:
+            self._append(
+                event="performed",
+                endpoint_name=endpoint_name,
+                operation=operation,
+                path=path,
+                detail=detail.hex() if isinstance(detail, bytes) else detail,
+                performed_at=time.time(),
+            )
+
+    def sent(self, endpoint_name: str, paths: list[str], code: str) -> None:
+        if self._descriptor is not None:
+            self._append(
+                event="sent", endpoint_name=endpoint_name, paths=paths, code=code, answered_at=time.time()
             )
 
     def close(self) -> None:

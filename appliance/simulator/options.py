@@ -29,6 +29,9 @@ class SimulatorOptions:
     seed: int | None = None
     ledger: Path | None = None
     counter: bool = False
+    send: bool = False
+    queue_awake_s: float = 0.0
+    wake_every_s: float = 0.0
     duration_s: float = 0.0
     ack_timeout_s: float = 2.0
     max_retransmit: int = 4
@@ -109,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--lwm2m",
         default=default.lwm2m,
-        choices=("1.0", "1.1"),
+        choices=("1.0", "1.1", "1.2"),
         help="the LwM2M version that the devices speak (default: %(default)s)",
     )
     add(
@@ -131,14 +134,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ledger",
         type=Path,
         metavar="FILE",
-        help="append one JSON line for every report that the server acknowledged and every registration"
-        " that it answered",
+        help="append one JSON line for every report that the server acknowledged, every registration that it"
+        " answered and every operation that the device carried out",
     )
     add(
         "--counter",
         action="store_true",
         help="/3303/0/5700 counts up and no value is sent twice, all else stands still; with --ledger this"
         " shows whether a server loses or doubles what it acknowledged",
+    )
+    add(
+        "--send",
+        action="store_true",
+        help="also send the temperature with the Send operation, once per period",
+    )
+    add(
+        "--queue-awake",
+        default=default.queue_awake_s,
+        type=_not_negative,
+        metavar="S",
+        dest="queue_awake_s",
+        help="queue mode: listen so many seconds after each message, then sleep until the next one of its"
+        " own; 0 always listens (default: %(default)s)",
+    )
+    add(
+        "--wake-every",
+        default=default.wake_every_s,
+        type=_not_negative,
+        metavar="S",
+        dest="wake_every_s",
+        help="send a registration update at least so often; 0 leaves it to the lifetime (default:"
+        " %(default)s)",
     )
     add(
         "--duration",

@@ -13,7 +13,7 @@ from typing import Any
 
 import aiocoap
 
-from appliance.simulator import payloads
+from appliance.simulator import composite, payloads
 from appliance.simulator.attributes import AttributeStore, Rules
 from appliance.simulator.notifier import Notification, Notifier
 from appliance.simulator.payloads import Path
@@ -27,13 +27,14 @@ BLOCK_BYTES = 1024
 
 
 class Observation:
-    """One token of the server on one path."""
+    """One token of the server on one path, or on several as one (Observe-Composite)."""
 
-    __slots__ = ("content_format", "path", "reported_at", "reported_value", "timer", "token")
+    __slots__ = ("content_format", "paths", "reported_at", "reported_value", "several", "timer", "token")
 
-    def __init__(self, token: bytes, path: Path, content_format: int) -> None:
+    def __init__(self, token: bytes, paths: tuple[Path, ...], content_format: int, *, several: bool) -> None:
         self.token = token
-        self.path = path
+        self.paths = paths
+        self.several = several
         self.content_format = content_format
         self.reported_at = 0.0
         self.reported_value: object = None
@@ -88,10 +89,23 @@ class Reporter:
 
     # --- observations ----------------------------------------------------------------------------------
 
-    def observe(self, token: bytes, path: Path, content_format: int, view: Any) -> int:
+    def sample_all(self, paths: Iterable[Path]) -> list[tuple[Path, Any]]:
+        """The views of several paths; what cannot be read is left out, as a composite wants it."""
+        views: list[tuple[Path, Any]] = []
+        for path in paths:
+            for single in (path,) if path else self._tree.objects():
+                try:
+                    views.append((single, self.sample(single)))
+                except Refused:
+                    continue
+        return views
+
+    def observe(
+        self, token: bytes, paths: tuple[Path, ...], content_format: int, view: Any, *, several: bool = False
+    ) -> int:
         """Start or renew an observation whose first answer shows ``view``; gives its Observe number."""
         self.cancel(token)
-        observation = self.observations[token] = Observation(token, path, content_format)
+        observation = self.observations[token] = Observation(token, paths, content_format, several=several)
         observation.reported_at = self._loop.time()
         observation.reported_value = view
         self._arm(observation)
@@ -112,19 +126,19 @@ class Reporter:
         """Resources have new values: report them to those who observe them and want to know."""
         touched = list(paths)
         for observation in list(self.observations.values()):
-            if any(_touches(observation.path, path) for path in touched):
+            if any(_touches(mine, path) for path in touched for mine in observation.paths):
                 self._consider(observation)
 
     def attributes_changed(self, path: Path) -> None:
         for observation in self.observations.values():
-            if _touches(path, observation.path):
+            if any(_touches(path, mine) for mine in observation.paths):
                 self._arm(observation)
 
     def _consider(self, observation: Observation) -> None:
         rules = self._rules(observation)
-        if len(observation.path) >= 3:
+        if not observation.several and len(observation.paths[0]) >= 3:
             try:
-                value = self._tree.view(observation.path)
+                value = self._tree.view(observation.paths[0])
             except Refused:
                 value = None  # gone: _report tells the server
             if value is not None and not rules.worth_reporting(value, observation.reported_value):
@@ -141,7 +155,11 @@ class Reporter:
         message.opt.observe = sequence = self._next_sequence()
         values: tuple[tuple[str, Any], ...] = ()
         try:
-            view = self.sample(observation.path)
+            view: Any
+            if observation.several:
+                view = self.sample_all(observation.paths)
+            else:
+                view = self.sample(observation.paths[0])
         except Refused as refused:  # RFC 7641 §4.2: an error ends the observation
             _stop_timer(observation)
             del self.observations[observation.token]
@@ -149,13 +167,21 @@ class Reporter:
             message.code = aiocoap.Code(refused.code[0] << 5 | refused.code[1])
         else:
             message.code = aiocoap.CONTENT
-            message.opt.content_format = observation.content_format
             number = payloads.OLD_NUMBERS.get(observation.content_format, observation.content_format)
-            message.payload = payloads.encode(number, observation.path, view, self._tree.type_of)
+            if observation.several:
+                message.opt.content_format = composite.plain(number)
+                message.payload = composite.encode(number, view, self._tree.type_of)
+                path: Path = ()
+                shown = [leaf for part, below in view for leaf in payloads.leaves(part, below)]
+            else:
+                message.opt.content_format = observation.content_format
+                path = observation.paths[0]
+                message.payload = payloads.encode(number, path, view, self._tree.type_of)
+                shown = list(payloads.leaves(path, view))
             if len(message.payload) > BLOCK_BYTES:
-                self._remember(observation.path, observation.content_format, message.payload)
+                self._remember(path, observation.content_format, message.payload)
                 message = message._extract_block(0, 6, BLOCK_BYTES)
-            values = tuple((slashed(path), value) for path, value in payloads.leaves(observation.path, view))
+            values = tuple((slashed(leaf), value) for leaf, value in shown)
             observation.reported_at = self._loop.time()
             observation.reported_value = view
             self._arm(observation)
@@ -170,8 +196,14 @@ class Reporter:
             observation.timer = self._loop.call_at(due_at, self._report, observation)
 
     def _rules(self, observation: Observation) -> Rules:
-        return self._attributes.rules(
-            observation.path, self._seconds(DEFAULT_PMIN), self._seconds(DEFAULT_PMAX)
+        """What holds for the path; of several paths the longest pmin and the shortest pmax."""
+        defaults = self._seconds(DEFAULT_PMIN), self._seconds(DEFAULT_PMAX)
+        rules = [self._attributes.rules(path, *defaults) for path in observation.paths]
+        if not observation.several:
+            return rules[0]
+        return Rules(
+            pmin=max(rule.pmin for rule in rules),
+            pmax=min((rule.pmax for rule in rules if rule.pmax is not None), default=None),
         )
 
     def _seconds(self, path: Path) -> float:

@@ -71,6 +71,9 @@ class DeviceTransport(asyncio.DatagramProtocol, interfaces.MessageInterface):  #
         self._answered = answered
         self._socket: asyncio.DatagramTransport | None = None
         self.dropped = 0
+        self.awake_s = 0.0  # 0: always; otherwise how long the radio listens after each datagram
+        self._awake_until = 0.0
+        self.slept_through = 0
 
     async def open(self) -> None:
         """Open a port, or another one in its place as a NAT would do; aiocoap does not notice."""
@@ -88,7 +91,7 @@ class DeviceTransport(asyncio.DatagramProtocol, interfaces.MessageInterface):  #
     # asyncio's side
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        if self._is_lost():
+        if self._is_lost() or not self._listens():
             return
         try:
             message = aiocoap.Message.decode(data, remote=self.address)
@@ -104,6 +107,8 @@ class DeviceTransport(asyncio.DatagramProtocol, interfaces.MessageInterface):  #
     # aiocoap's side
 
     def send(self, message: Any) -> None:
+        if self.awake_s:
+            self._awake_until = asyncio.get_running_loop().time() + self.awake_s
         if self._socket is not None and not self._is_lost():
             self._socket.sendto(message.encode())
 
@@ -117,6 +122,17 @@ class DeviceTransport(asyncio.DatagramProtocol, interfaces.MessageInterface):  #
         if self._socket is not None:
             self._socket.abort()
             self._socket = None
+
+    def _listens(self) -> bool:
+        """Queue mode (Core 1.1 §6.5): the window opens with what we send, and each datagram holds it open."""
+        if not self.awake_s:
+            return True
+        now = asyncio.get_running_loop().time()
+        if now >= self._awake_until:
+            self.slept_through += 1
+            return False
+        self._awake_until = now + self.awake_s
+        return True
 
     def _is_lost(self) -> bool:
         if self._loss and self._random.random() < self._loss:

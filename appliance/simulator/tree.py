@@ -49,6 +49,10 @@ class ObjectTree:
 
     # --- reading -------------------------------------------------------------------------------------
 
+    def objects(self) -> list[Path]:
+        """The objects a LwM2M server may read."""
+        return [(object_id,) for object_id in self._objects if object_id not in CLOSED_OBJECTS]
+
     def type_of(self, object_id: int, resource_id: int) -> str:
         kind = self.kinds.get(object_id)
         resource = kind.resources.get(resource_id) if kind else None
@@ -144,6 +148,19 @@ class ObjectTree:
             merged = {key: defaults[key] for key in writable if key in defaults} | merged
         values.update(merged)
         return [(*path[:2], resource) for resource in merged]
+
+    def write_all(self, written: list[Leaf]) -> list[Path]:
+        """Write-Composite: everything or nothing, over any instances; gives the resources that changed."""
+        merged: dict[Path, dict[int, Node]] = {}
+        for path, node in written:
+            values = self._instance(path[:2])
+            if not self.resource_kind(path).writable:
+                raise Refused(NOT_ALLOWED, f"resource {path[2]} is not writable")
+            known = merged.setdefault(path[:2], {})
+            known.update(self._merged(path, [(path, node)], {**values, **known}, replace=False))
+        for instance, nodes in merged.items():
+            self._objects[instance[0]][instance[1]].update(nodes)
+        return [(*instance, resource) for instance, nodes in merged.items() for resource in nodes]
 
     def create(self, object_id: int, written: list[Leaf]) -> Path:
         """Create one instance; gives its path."""

@@ -98,6 +98,7 @@ class ScriptedServer(asyncio.DatagramProtocol):
         self.registers: list[Frame] = []
         self.updates: list[Frame] = []
         self.deregisters: list[Frame] = []
+        self.sends: list[Frame] = []
         self.notifications: list[Frame] = []  # Confirmable ones, retransmissions included
         self.inbox: asyncio.Queue[Frame] = asyncio.Queue()
         self.happened = asyncio.Condition()
@@ -143,6 +144,9 @@ class ScriptedServer(asyncio.DatagramProtocol):
         if frame.code == DELETE:
             self.deregisters.append(frame)
             code, options = DELETED, []
+        elif path == ["dp"]:
+            self.sends.append(frame)
+            code, options = CHANGED, []
         elif len(path) == 1:
             self.registers.append(frame)
             code, options = (

@@ -47,7 +47,7 @@ def test_everything_said_arrives() -> None:
         ("--count", "0"),
         ("--period", "0"),
         ("--loss", "100"),
-        ("--lwm2m", "1.2"),
+        ("--lwm2m", "1.3"),
     ],
 )
 def test_nonsense_is_refused_with_a_usage_error(arguments: tuple[str, ...], capsys) -> None:

@@ -4,6 +4,7 @@ import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.util.Collection;
 import java.util.Date;
+import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
@@ -13,6 +14,7 @@ import java.util.concurrent.ConcurrentHashMap;
 
 import org.eclipse.leshan.client.LeshanClient;
 import org.eclipse.leshan.client.LeshanClientBuilder;
+import org.eclipse.leshan.client.engine.DefaultRegistrationEngineFactory;
 import org.eclipse.leshan.client.object.Security;
 import org.eclipse.leshan.client.object.Server;
 import org.eclipse.leshan.client.observer.LwM2mClientObserverAdapter;
@@ -20,6 +22,7 @@ import org.eclipse.leshan.client.resource.BaseInstanceEnabler;
 import org.eclipse.leshan.client.resource.BaseInstanceEnablerFactory;
 import org.eclipse.leshan.client.resource.LwM2mInstanceEnabler;
 import org.eclipse.leshan.client.resource.ObjectsInitializer;
+import org.eclipse.leshan.client.send.ManualDataSender;
 import org.eclipse.leshan.client.servers.LwM2mServer;
 import org.eclipse.leshan.core.ResponseCode;
 import org.eclipse.leshan.core.model.ObjectModel;
@@ -30,6 +33,8 @@ import org.eclipse.leshan.core.node.LwM2mResource;
 import org.eclipse.leshan.core.node.LwM2mResourceInstance;
 import org.eclipse.leshan.core.node.LwM2mSingleResource;
 import org.eclipse.leshan.core.node.ObjectLink;
+import org.eclipse.leshan.core.request.BindingMode;
+import org.eclipse.leshan.core.request.ContentFormat;
 import org.eclipse.leshan.core.request.DeregisterRequest;
 import org.eclipse.leshan.core.request.RegisterRequest;
 import org.eclipse.leshan.core.request.UpdateRequest;
@@ -43,21 +48,24 @@ import org.eclipse.leshan.transport.californium.client.endpoint.CaliforniumClien
 import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientProtocolProvider;
 
 /**
- * A Leshan client that a test drives: {@code Device coap://host:port ENDPOINT LIFETIME}.
+ * A Leshan client that a test drives: {@code Device coap://host:port ENDPOINT LIFETIME [queue]}; over
+ * coap+tcp:// it uses a stream, with {@code queue} it registers in queue mode.
  *
  * Standard input, one command a line: {@code set /3303/0/5700 22.5} changes a value and notifies,
- * {@code get PATH}, {@code update}, {@code deregister}, {@code start}, {@code quit}. Standard output: one
- * JSON object a line for everything that happens: registered, updated, deregistered, failed, read, written,
- * executed, observed, created, deleted, value.
+ * {@code get PATH}, {@code send FORMAT PATH,PATH}, {@code update}, {@code deregister}, {@code start}, {@code quit}.
+ * Standard output: one JSON object a line for everything that happens: registered, updated, deregistered, failed,
+ * read, written, executed, observed, created, deleted, value, sent.
  */
 public final class Device {
 
     private final LeshanClient client;
 
-    private Device(String uri, String endpoint, long lifetime) {
+    private Device(String uri, String endpoint, long lifetime, boolean queueMode) {
+        boolean stream = uri.startsWith("coap+tcp:");
         ObjectsInitializer initializer = new ObjectsInitializer(new StaticModel(Models.all()));
         initializer.setInstancesForObject(0, Security.noSec(uri, 101));
-        initializer.setInstancesForObject(1, new Server(101, lifetime));
+        initializer.setInstancesForObject(1, new Server(101, lifetime,
+                EnumSet.of(stream ? BindingMode.T : BindingMode.U), false, stream ? BindingMode.T : BindingMode.U));
         initializer.setInstancesForObject(3, new Instance(0, Map.of(
                 0, "Eclipse", 1, "Leshan", 2, "LN-" + endpoint, 3, "2.0.0", 9, 88L, 10, 4096L,
                 6, Map.of(0, 1L, 1, 5L), 11, Map.of(0, 0L), 15, "Europe/Paris", 16, "U")));
@@ -72,14 +80,17 @@ public final class Device {
         }
 
         client = new LeshanClientBuilder(endpoint).setObjects(initializer.createAll())
-                .setEndpointsProviders(
-                        new CaliforniumClientEndpointsProvider.Builder(new CoapClientProtocolProvider()).build())
+                .setRegistrationEngineFactory(new DefaultRegistrationEngineFactory().setQueueMode(queueMode))
+                .setDataSenders(new ManualDataSender())
+                .setEndpointsProviders(new CaliforniumClientEndpointsProvider.Builder(
+                        stream ? new Stream() : new CoapClientProtocolProvider()).build())
                 .build();
         client.addObserver(new Reporter());
     }
 
     public static void main(String[] arguments) throws Exception {
-        Device device = new Device(arguments[0], arguments[1], Long.parseLong(arguments[2]));
+        Device device = new Device(arguments[0], arguments[1], Long.parseLong(arguments[2]),
+                arguments.length > 3 && arguments[3].equals("queue"));
         device.client.start();
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
         for (String line = input.readLine(); line != null && !line.equals("quit"); line = input.readLine()) {
@@ -94,6 +105,7 @@ public final class Device {
             switch (words[0]) {
             case "set" -> instance(words[1]).change(ids(words[1])[2], words[2]);
             case "get" -> Lines.print("value", "path", words[1], "value", instance(words[1]).shown(words[1]));
+            case "send" -> send(ContentFormat.fromCode(words[1]), List.of(words[2].split(",")));
             case "update" -> client.triggerRegistrationUpdate();
             case "deregister" -> client.stop(true);
             case "start" -> client.start();
@@ -102,6 +114,14 @@ public final class Device {
         } catch (RuntimeException error) {
             Lines.print("failed", "what", "command", "reason", error.toString());
         }
+    }
+
+    /** The Send operation, to the one server. */
+    private void send(ContentFormat format, List<String> paths) {
+        LwM2mServer server = client.getRegisteredServers().values().iterator().next();
+        client.getSendService().sendData(server, format, paths, 10_000,
+                answer -> Lines.print("sent", "code", answer.getCode().getCode(), "reason", answer.getErrorMessage()),
+                error -> Lines.print("failed", "what", "send", "reason", error.toString()));
     }
 
     private Instance instance(String path) {
