@@ -23,8 +23,10 @@ from appliance.devices.console import Devices
 from appliance.devices.models import ModelStore
 from appliance.devices.observations import Observations, parse_observe_paths
 from appliance.devices.registry import Registry
+from appliance.devices.templates import Templates
 from appliance.devices.translation import Translation
 from appliance.devices.uplink import DeviceUplink, read_receipt
+from appliance.devices.wishes import Wishes
 from appliance.identity.identity import Identity
 from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
@@ -109,13 +111,17 @@ class Appliance:
         self.server = LwM2MServer(self.settings.coap, definitions, loop, self.wall)
         self.registry = Registry(self.database, self.server, self.settings.devices.expiry_grace_s)
         translation = Translation(self.broker, self.wall)
+        templates = Templates(self.state)
+        wishes = Wishes(self.settings.devices, self.database, templates)
         self.observations = Observations(
             self.settings.devices,
             self.database,
             self.server,
             self.registry,
+            wishes,
             loop.time,
             lambda *answer: self.uplink.answered(*answer),
+            loop.call_later,
         )
         self.uplink = DeviceUplink(
             self.settings.devices,
@@ -136,6 +142,7 @@ class Appliance:
             loop.time,
             models.store,
             self.database.hasten,
+            templates,
         )
         alive = self.registry.load(loop.time())
         self.observations.load(self._last_numbers(translation))

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from appliance.devices.errors import DeviceError
-from appliance.devices.observations import Observations, refusal_words
-from appliance.devices.registry import Registration, Registry
+from appliance.devices.observations import Observations
+from appliance.devices.registry import Attributes, Registration, Registry
 from appliance.devices.settings import DevicesSettings
+from appliance.devices.templates import Templates, read_attributes
 from appliance.devices.translation import Translation, iso
-from appliance.lwm2m.attributes import AttributesError, check_attributes
+from appliance.devices.wishes import MAX_COMPOSITE_PATHS
 from appliance.lwm2m.codecs import CodecError
 from appliance.lwm2m.ddf import DdfError, parse_ddf
 from appliance.lwm2m.definitions import Definitions, ObjectDefinition, ResourceDefinition
@@ -27,7 +28,6 @@ from appliance.lwm2m.operations import (
     Delete,
     Discover,
     Execute,
-    Observe,
     Read,
     Write,
     WriteAttributes,
@@ -40,6 +40,7 @@ from appliance.southbound.server import Downlink, LwM2MServer, Response
 from appliance.storage.errors import StorageFull
 
 log = logging.getLogger(__name__)
+
 
 class Devices:
     """The devices room as the floor above sees it."""
@@ -55,6 +56,7 @@ class Devices:
         monotonic: Callable[[], float],
         store_model: Callable[[int, str, bytes | None], None],
         hasten: Callable[[], None],
+        templates: Templates,
     ) -> None:
         self._settings = settings
         self._server = server
@@ -65,6 +67,7 @@ class Devices:
         self._monotonic = monotonic
         self._store_model = store_model
         self._hasten = hasten
+        self._templates = templates
 
     # Look
 
@@ -187,73 +190,79 @@ class Devices:
     async def observe(
         self, endpoint_name: str, path: str, attributes: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Observe from now on; with attributes, they are written first. Outlives registrations."""
+        """Observe from now on, over every registration; attributes are given again each time, too."""
+        return await self._observe(endpoint_name, (str(_observable(_path(path))),), attributes or {})
+
+    async def observe_composite(self, endpoint_name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Observe {"paths": […], "attributes": {…}} as one; where a device cannot, one by one."""
+        paths = request.get("paths")
+        if not isinstance(paths, list) or not 0 < len(paths) <= MAX_COMPOSITE_PATHS:
+            raise DeviceError(
+                "invalid", f"a composite observation has 1 to {MAX_COMPOSITE_PATHS} paths", "Use several."
+            )
+        targets = dict.fromkeys(str(_observable(_path(str(path)))) for path in paths)
+        return await self._observe(endpoint_name, tuple(targets), request.get("attributes") or {})
+
+    async def _observe(
+        self, endpoint_name: str, paths: tuple[str, ...], given: Mapping[str, Any]
+    ) -> dict[str, Any]:
         registration = self._require(endpoint_name)
-        target = _observable(_path(path))
-        parameters = _attributes(attributes) if attributes else {}
-        self._write(lambda: self._observations.want(registration, target))
+        client, key = registration.client, ",".join(paths)
+        attributes: Attributes = ()
+        for path in paths:
+            attributes = read_attributes(
+                given, version=client.version, path=Path.parse(path), model=client.model
+            )
+        self._write(lambda: self._observations.want(registration, key, attributes))
+        verb = "Observe" if len(paths) == 1 else "ObserveComposite"
         if registration.ended:
             raise DeviceError(
                 "unreachable",
                 f"{endpoint_name} is not registered now",
                 "The observation is kept and starts when the device registers.",
             )
-        if parameters:
-            written = await self._send(
-                registration, WriteAttributes(target, parameters), self._settings.operation_timeout_s
-            )
-            if not written.ok:
-                return await self._finish(registration, "WriteAttributes", target, written, (), "read")
-        response = await self._send(registration, Observe(target), self._settings.operation_timeout_s)
-        if response.observation is not None and self._registry.at(registration.id) is registration:
-            observation = response.observation
-            self._write(lambda: self._observations.add(registration, observation))
-        elif response.observation is not None:
-            self._server.end_observation(response.observation)
-        elif not response.failure:
-            self._observations.refused(registration, target, response.code)
-        return await self._finish(registration, "Observe", target, response, response.reports, "notify")
+        response = await self._observations.begin(registration, key)
+        if response.failure == "asleep":
+            outcome = self._outcome(verb, key, Response(0x45), [])
+            words = "Kept; the device sleeps, and the observation begins when it wakes."
+            return {**outcome, "code": None, "text": "", "words": words}
+        return await self._finish(registration, verb, key, response, response.reports, "notify")
 
     async def cancel_observation(self, endpoint_name: str, path: str) -> dict[str, Any]:
-        """Stop observing: actively where it is active, and not wanted any more."""
+        """Stop observing: actively where it is active, and not wanted any more.
+
+        ``path`` is the id of a row: of a composite observation its paths, joined by commas.
+        """
         registration = self._require(endpoint_name)
-        target = _path(path)
-        self._write(lambda: self._observations.unwant(registration, target))
-        observation = registration.observations.get(str(target))
+        key = ",".join(str(_path(part)) for part in path.split(","))
+        self._write(lambda: self._observations.unwant(registration, key))
+        observation = registration.observations.get(key)
         if observation is None:
-            if registration.refused is not None:
-                registration.refused.pop(str(target), None)
-            return self._outcome("Cancel", target, Response(0x45), [])
+            self._observations.reconcile(registration)  # of a composite there may be single ones
+            return self._outcome("Cancel", key, Response(0x45), [])
         response = await self._server.cancel_observation(observation, self._settings.operation_timeout_s)
         self._write(lambda: self._observations.end(registration, observation))
-        return await self._finish(registration, "Cancel", target, response, response.reports, "read")
+        return await self._finish(registration, "Cancel", key, response, response.reports, "read")
 
     def observations(self, endpoint_name: str) -> dict[str, Any]:
         """What is wanted, what is active, and why not."""
-        registration = self._require(endpoint_name)
-        rows: list[dict[str, Any]] = []
-        refused = registration.refused or {}
-        for path, origin in sorted(self._observations.wanted(registration).items()):
-            active = registration.observations.get(path)
-            reason = None
-            if active is None:
-                if path in refused:
-                    reason = refusal_words(refused[path])
-                elif registration.ended:
-                    reason = "The device is not registered now."
-                else:
-                    reason = "Waiting for the device."
-            rows.append(
-                {
-                    "path": path,
-                    "state": "active" if active is not None else "refused" if path in refused else "wanted",
-                    "since": iso(active.since) if active is not None else None,
-                    "reason": reason,
-                    "origin": origin,
-                    "attributes": {},
-                }
-            )
-        return {"observations": rows}
+        rows = self._observations.rows(self._require(endpoint_name))
+        return {"observations": [{**row, "since": iso(row["since"])} for row in rows]}
+
+    def templates(self) -> dict[str, Any]:
+        """What is observed of many devices."""
+        return {"templates": [template.to_api() for template in self._templates.all()]}
+
+    def put_template(self, template_id: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a template (id None) or change one; devices follow now, those asleep when they wake."""
+        template = self._templates.put(template_id, body)
+        self._observations.follow_wishes()
+        return template.to_api()
+
+    def remove_template(self, template_id: str) -> None:
+        """Take a template out; what only it wanted ends."""
+        self._templates.remove(template_id)
+        self._observations.follow_wishes()
 
     async def remove(self, endpoint_name: str) -> None:
         """Forget a device, its values and what was wanted of it."""
@@ -319,7 +328,7 @@ class Devices:
             raise _full() from error
 
     def _refresh_models(self, object_id: int) -> None:
-        self._observations.models_changed()
+        self._observations.wishes_changed()
         for registration in self._registry:
             client = registration.client
             if object_id in client.objects.objects:
@@ -411,9 +420,7 @@ class Devices:
             case "Write":
                 return self._write_operation(registration, path, request)
             case "WriteAttributes":
-                return WriteAttributes(
-                    _at_least_object(path, verb), _attributes(_mapping(request, "attributes"))
-                )
+                return self._write_attributes(registration, _at_least_object(path, verb), request)
             case "Execute":
                 if path.level != 3:
                     raise DeviceError(
@@ -441,6 +448,17 @@ class Devices:
                     f"unknown operation {verb!r}",
                     "Use Read, Write, WriteAttributes, Execute, Create, Delete or Discover.",
                 )
+
+    def _write_attributes(
+        self, registration: Registration, path: Path, request: Mapping[str, Any]
+    ) -> WriteAttributes:
+        client = registration.client
+        given = read_attributes(
+            _mapping(request, "attributes"), version=client.version, path=path, model=client.model
+        )
+        if not given:
+            raise DeviceError("invalid", "no attribute is given", 'For example {"pmin": 10, "pmax": 300}.')
+        return WriteAttributes(path, dict(given))
 
     def _write_operation(self, registration: Registration, path: Path, request: Mapping[str, Any]) -> Write:
         if path.level < 2:
@@ -542,7 +560,7 @@ class Devices:
         self,
         registration: Registration,
         verb: str,
-        path: Path,
+        path: Path | str,
         response: Response,
         reports: Iterable[Report],
         source: str,
@@ -588,7 +606,7 @@ class Devices:
         return outcome
 
     def _outcome(
-        self, verb: str, path: Path, response: Response, values: list[dict[str, Any]]
+        self, verb: str, path: Path | str, response: Response, values: list[dict[str, Any]]
     ) -> dict[str, Any]:
         words = failure_words(response.failure) if response.failure else outcome_words(response.code)
         if response.warning:
@@ -673,22 +691,6 @@ def _mapping(request: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise DeviceError("invalid", f"{name} must be an object", 'For example {"pmin": 10, "pmax": 300}.')
     return value
-
-
-def _attributes(given: Mapping[str, Any]) -> dict[str, str | None]:
-    attributes: dict[str, str | None] = {}
-    for name, value in given.items():
-        if value is None:
-            attributes[name] = None  # valueless: unset at the device
-        elif isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise DeviceError("invalid", f"the attribute {name} must be a number, or null to unset it")
-        else:
-            attributes[name] = str(value)
-    try:
-        check_attributes(attributes)
-    except AttributesError as error:
-        raise DeviceError("invalid", str(error), "See OMA Core §5.1.2.") from error
-    return attributes
 
 
 def _object_row(object_id: int, definition: ObjectDefinition | None) -> dict[str, Any]:

@@ -1,21 +1,33 @@
-"""Observations as desired state (OMA Core 1.1.1 §6.4.6; the server must establish them at every Register).
+"""Observations as desired state (OMA Core 1.1.1 §6.4; the server must establish them at every Register).
 
-The law of this file: what is wanted is kept per device and outlives registrations; what is active is only
-the present means to it. So every Register starts the wanted ones anew, an Update starts only what is
-missing, and a request that failed leaves every other observation alone.
+The law of this file: what is wanted (`Wishes`) is kept per device and outlives registrations; what is active
+is only the present means to it. So every Register starts the wanted ones anew, an Update starts only what is
+missing and ends what is not wanted any more, and a request that failed leaves every other observation alone.
+
+Attributes belong to a wish. They are written before the observation begins and again after every Register; to
+a client of 1.2 they go with the Observe itself, and are written only when it does not take them so. What the
+device refuses of them is said, and the observation begins all the same: late values are better than none.
 
 One request at a time per device: a fleet that comes back at once queues one request per device, not dozens.
+
+Longer than 400 lines: starting, ending, keeping and showing are four views of one state.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Any
 
-from appliance.devices.registry import Registration, Registry
+from appliance.devices.registry import Attributes, Registration, Registry
 from appliance.devices.settings import DevicesSettings
-from appliance.lwm2m.operations import ObjectList, Observe
+from appliance.devices.templates import shown_attributes
+from appliance.devices.wishes import Wish, Wishes, key_of, paths_of
+from appliance.lwm2m.attributes import AttributesError, check_attributes
+from appliance.lwm2m.operations import ObjectList, Observe, ObserveComposite, WriteAttributes
 from appliance.lwm2m.path import Path, PathError
 from appliance.lwm2m.words import failure_words, outcome_words
 from appliance.southbound.server import LwM2MServer, Observation, Response
@@ -24,27 +36,40 @@ from appliance.storage.errors import StorageFull
 
 log = logging.getLogger(__name__)
 
-SENSOR_OBJECTS = range(3200, 3400)  # the IPSO sensors and actuators
-SENSOR_VALUES = (5700, 5500)  # Sensor Value, Digital Input State
-
-_MAX_DEFAULTS = 500  # observations of one device that nobody asked for
 # What a device answers while it starts or has too much to do: 4.29, 5.00, 5.03.
 _PASSING = frozenset((0x9D, 0xA0, 0xA3))
+# What a device answers that has no composite operations: 4.00, 4.02, 4.04, 4.05, 4.06, 4.15, 5.01.
+_NO_COMPOSITE = frozenset((0x80, 0x82, 0x84, 0x85, 0x86, 0x8F, 0xA1))
+# And one that takes no attributes with an Observe (1.2 §6.4.1): 4.00, 4.02, 4.05, 5.01.
+_NO_PARAMETERS = frozenset((0x80, 0x82, 0x85, 0xA1))
 
 _SAVE_OBSERVATION = "INSERT OR REPLACE INTO observations(token, registration_id, doc) VALUES (?,?,?)"
 _FORGET_OBSERVATION = "DELETE FROM observations WHERE token = ?"
-_SAVE_DESIRED = "INSERT OR REPLACE INTO desired(endpoint_name, path, doc) VALUES (?,?,?)"
-_FORGET_DESIRED = "DELETE FROM desired WHERE endpoint_name = ? AND path = ?"
-_FORGET_ALL_DESIRED = "DELETE FROM desired WHERE endpoint_name = ?"
 
-Answered = Callable[[Registration, Path, Response], None]
+_LATER = "asleep"
+
+# A template may fit a whole fleet, which must not be asked at once.
+_SLICE = 20
+_SLICE_PERIOD_S = 0.1
+
+Answered = Callable[[Registration, str, Response], None]
+
+
+def key_of_observation(observation: Observation) -> str:
+    """The key of the wish that an observation fulfils."""
+    return key_of(_paths(observation))
+
+
+def _paths(observation: Observation) -> tuple[Path, ...]:
+    return getattr(observation, "paths", ()) or (observation.path,)
 
 
 class Observations:
     """What is wanted of every device, and how it stands.
 
-    ``answered(registration, path, response)`` is told of every answer to an Observe, because the answer
-    carries the first value.
+    ``answered(registration, key, response)`` is told of every answer to an Observe, because the answer
+    carries the first value. ``later(seconds, call)`` is the loop's timer. ``may_ask`` is asked before a
+    device is: one that sleeps is left alone, and `reconcile` is called again when it wakes.
     """
 
     def __init__(
@@ -53,19 +78,22 @@ class Observations:
         database: Database,
         server: LwM2MServer,
         registry: Registry,
+        wishes: Wishes,
         monotonic: Callable[[], float],
         answered: Answered,
+        later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         self._settings = settings
         self._database = database
         self._server = server
         self._registry = registry
+        self._wishes = wishes
         self._monotonic = monotonic
         self._answered = answered
-        # endpoint name -> path -> True (asked for) or False (a default switched off)
-        self._asked: dict[str, dict[str, bool]] = {}
-        self._defaults: dict[int, tuple[ObjectList, tuple[str, ...]]] = {}
-        self._observe_paths = tuple(Path.parse(path) for path in settings.observe_paths)
+        self._later = later
+        self._following: Iterator[Registration] = iter(())
+        self._follows = False
+        self.may_ask: Callable[[Registration], bool] = lambda _: True
 
     def load(self, last_numbers: dict[bytes, tuple[int, int, float]]) -> None:
         """Take back what is wanted and what is active.
@@ -73,15 +101,7 @@ class Observations:
         ``last_numbers`` maps a token to (Observe value, message id, age in seconds) of its last report on
         disk, so that what a device sends again after our restart is not taken twice.
         """
-        for endpoint_name, path, doc in self._database.read(
-            "SELECT endpoint_name, path, doc FROM desired", ()
-        ):
-            try:
-                wanted, text = bool(json.loads(doc)["wanted"]), str(Path.parse(path))
-            except (ValueError, TypeError, LookupError) as error:
-                log.error("%s: what was asked of %s cannot be read: %s", endpoint_name, path, error)
-                continue
-            self._asked.setdefault(endpoint_name, {})[text] = wanted
+        self._wishes.load()
         now = self._monotonic()
         rows = self._database.read("SELECT token, registration_id, doc FROM observations", ())
         for token, registration_id, doc in rows:
@@ -91,84 +111,117 @@ class Observations:
                 continue
             try:
                 stored = json.loads(doc)
-                path, since = Path.parse(stored["path"]), float(stored["since"])
+                paths, since = paths_of(stored["path"]), float(stored["since"])
+                given = tuple((str(name), value) for name, value in stored.get("attributes", ()))
             except (ValueError, TypeError, LookupError) as error:
                 log.error("%s: a stored observation cannot be read: %s", registration.endpoint_name, error)
                 self._database.write(_FORGET_OBSERVATION, (token,))
                 continue
-            observation = Observation(registration.client, path, since)
+            observation = Observation(registration.client, paths[0], since)
             observation.token = bytes(token)
             last = last_numbers.get(observation.token)
             if last is not None:
                 observation.number, observation.message_id = last[0], last[1]
                 observation.number_at = now - last[2]
-            registration.observations[str(path)] = observation
+            key = key_of(paths)
+            registration.observations[key] = observation
+            if given:
+                registration.given = {**(registration.given or {}), key: given}
             self._server.restore_observation(observation)
 
-    def wanted(self, registration: Registration) -> dict[str, str]:
-        """Path -> "default" or "asked", for what shall be observed at this device."""
-        paths = dict.fromkeys(self._default_paths(registration), "default")
-        asked = self._asked.get(registration.endpoint_name)
-        if asked:
-            for path, on in asked.items():
-                if on:
-                    paths[path] = "asked"
-                else:
-                    paths.pop(path, None)
-        return paths
+    # What is wanted
 
-    def want(self, registration: Registration, path: Path, done: Callable[[], None] | None = None) -> None:
+    def wanted(self, registration: Registration) -> Mapping[str, Wish]:
+        """Key -> wish, for what shall be observed at this device; not to be changed."""
+        return self._wishes.of(registration)
+
+    def want(
+        self,
+        registration: Registration,
+        key: Path | str,
+        attributes: Attributes = (),
+        done: Callable[[], None] | None = None,
+    ) -> None:
         """Somebody asked for this observation: it is wanted until he says otherwise."""
-        self._set(registration, path, True, done)
+        self._wishes.ask(registration, str(key), attributes, done)
+        if registration.refused is not None:
+            registration.refused.pop(str(key), None)
 
-    def unwant(self, registration: Registration, path: Path, done: Callable[[], None] | None = None) -> None:
+    def unwant(
+        self, registration: Registration, key: Path | str, done: Callable[[], None] | None = None
+    ) -> None:
         """Not wanted any more, not even as a default."""
-        self._set(registration, path, False, done)
-
-    def _set(self, registration: Registration, path: Path, on: bool, done: Callable[[], None] | None) -> None:
-        text = str(path)
-        asked = self._asked.setdefault(registration.endpoint_name, {})
-        if not on and text not in self._default_paths(registration):
-            asked.pop(text, None)
-            self._database.write(_FORGET_DESIRED, (registration.endpoint_name, text), done)
-            return
-        asked[text] = on
-        self._database.write(
-            _SAVE_DESIRED, (registration.endpoint_name, text, json.dumps({"wanted": on})), done
-        )
+        self._wishes.refrain(registration, str(key), done)
+        self._settled(registration, str(key))
+        if registration.refused is not None:
+            registration.refused.pop(str(key), None)
 
     def forget(self, registration: Registration) -> None:
         """The device is removed: neither active nor wanted."""
         self.end_all(registration)
-        if self._asked.pop(registration.endpoint_name, None) is not None:
-            self._database.write(_FORGET_ALL_DESIRED, (registration.endpoint_name,))
+        self._wishes.forget(registration.endpoint_name)
+
+    def wishes_changed(self) -> None:
+        """An object definition or a template came or went: what follows from it is another question now."""
+        self._wishes.changed()
+
+    def follow_wishes(self) -> None:
+        """A template came, went or changed: bring it about, a slice of the fleet at a time."""
+        self._wishes.changed()
+        self._following = iter([*self._registry])
+        if not self._follows:
+            self._follows = True
+            self._follow_slice()
+
+    def _follow_slice(self) -> None:
+        for registration in islice(self._following, _SLICE):
+            # What a wish of before was refused may be granted with other attributes.
+            if registration.refused:
+                wishes = self.wanted(registration)
+                registration.refused = {k: c for k, c in registration.refused.items() if k in wishes}
+            self.reconcile(registration)
+        rest = next(self._following, None)
+        if rest is None:
+            self._follows = False
+            return
+        self._following = chain((rest,), self._following)
+        self._later(_SLICE_PERIOD_S, self._follow_slice)
+
+    # What is active
 
     def end_all(self, registration: Registration) -> None:
-        """The registration ended: its observations with it (OMA Core §6.2.3)."""
+        """The registration ended, or its connection: its observations with it (OMA Core §6.2.3)."""
         for observation in list(registration.observations.values()):
             self.end(registration, observation)
-        registration.refused = None
+        registration.refused = registration.remarks = registration.attributed = None
 
     def end(self, registration: Registration, observation: Observation) -> None:
         """One observation ended, by either side."""
         self._server.end_observation(observation)
-        path = str(observation.path)
-        if registration.observations.get(path) is observation:
-            del registration.observations[path]
+        key = key_of_observation(observation)
+        if registration.observations.get(key) is observation:
+            del registration.observations[key]
+            self._settled(registration, key)
         self._database.write(_FORGET_OBSERVATION, (observation.token,))
 
-    def refused(self, registration: Registration, path: Path, code: int) -> None:
+    def _settled(self, registration: Registration, key: str) -> None:
+        """What was noted about one observation on its way holds no longer."""
+        for noted in (registration.remarks, registration.attributed, registration.given):
+            if noted is not None:
+                noted.pop(key, None)
+
+    def refused(self, registration: Registration, key: str, code: int) -> None:
         """The device does not give it: not asked again before its next Register, or while it is just busy."""
         if registration.refused is None:
             registration.refused = {}
-        registration.refused[str(path)] = code
+        registration.refused[key] = code
 
     def updated(self, registration: Registration) -> None:
         """An Update was answered: the device is awake, so what is missing is asked for."""
         if registration.refused:
-            for path, code in list(registration.refused.items()):
+            for key, code in list(registration.refused.items()):
                 if code in _PASSING:
-                    del registration.refused[path]
+                    del registration.refused[key]
         self.reconcile(registration)
 
     def objects_changed(self, registration: Registration, before: ObjectList) -> None:
@@ -180,125 +233,284 @@ class Observations:
         gone = set(before.instances).difference(objects.instances)
         fresh = set(objects.instances).difference(before.instances)
         for observation in list(registration.observations.values()):
-            path = observation.path
-            if path[0] not in objects.objects or (path.level > 1 and Path(path[0], path[1]) in gone):
+            if all(
+                path[0] not in objects.objects or (path.level > 1 and Path(path[0], path[1]) in gone)
+                for path in _paths(observation)
+            ):
                 self.end(registration, observation)
         if fresh and registration.refused:
-            for text in list(registration.refused):
-                path = Path.parse(text)
-                if any(path.contains(instance) or instance.contains(path) for instance in fresh):
-                    del registration.refused[text]
+            for key in list(registration.refused):
+                if any(
+                    path.contains(instance) or instance.contains(path)
+                    for instance in fresh
+                    for path in paths_of(key)
+                ):
+                    del registration.refused[key]
 
-    def models_changed(self) -> None:
-        """An object definition came or went: what is a sensor is another question now."""
-        self._defaults.clear()
-
-    def reconcile(self, registration: Registration) -> None:
-        """Start the wanted observations that are not active, one after the other."""
-        if registration.reconciling or registration.ended:
-            return
-        path = self._next_missing(registration)
-        if path is None:
-            return
-        registration.reconciling = True
-
-        def established(response: Response) -> None:
-            registration.reconciling = False
-            alive = self._registry.at(registration.id) is registration
-            if not alive or str(path) not in self.wanted(registration):  # ended or cancelled meanwhile
-                if response.observation is not None:
-                    self._server.end_observation(response.observation)
-                if not alive:
-                    return
-            elif response.failure != "cancelled":
-                try:
-                    self._established(registration, path, response)
-                except StorageFull as error:
-                    log.warning("%s: observing %s is not stored: %s", registration.endpoint_name, path, error)
-            # No answer at all: the device is away. Its next Update or Register starts the rest.
-            if not response.failure:
-                self.reconcile(registration)
-
-        self._server.request(
-            registration.client, Observe(path), self._settings.operation_timeout_s, established
-        )
-
-    def _established(self, registration: Registration, path: Path, response: Response) -> None:
-        observation = response.observation
-        if observation is not None:
-            self.add(registration, observation)
-        elif not response.failure:
-            self.refused(registration, path, response.code)
-        else:
-            log.info(
-                "%s: observing %s: %s", registration.endpoint_name, path, failure_words(response.failure)
-            )
-        self._answered(registration, path, response)
-
-    def add(self, registration: Registration, observation: Observation) -> None:
+    def add(self, registration: Registration, observation: Observation, given: Attributes = ()) -> None:
         """An observation was established: keep it over a restart."""
-        path = str(observation.path)
-        earlier = registration.observations.get(path)
+        key = key_of_observation(observation)
+        earlier = registration.observations.get(key)
+        remark = registration.remarks.get(key) if registration.remarks is not None else None
         if earlier is not None and earlier is not observation:
             self.end(registration, earlier)
-        registration.observations[path] = observation
+        registration.observations[key] = observation
         if registration.refused is not None:
-            registration.refused.pop(path, None)
+            registration.refused.pop(key, None)
+        if given:
+            registration.given = {**(registration.given or {}), key: given}
+        if remark:
+            self._remark(registration, key, remark)
+        attributes = f',"attributes":{json.dumps(given)}' if given else ""
         self._database.write(
             _SAVE_OBSERVATION,
             (
                 observation.token,
                 registration.id,
-                f'{{"path":"{path}","since":{observation.since:.3f}}}',
+                f'{{"path":"{key}","since":{observation.since:.3f}{attributes}}}',
             ),
         )
 
-    def _next_missing(self, registration: Registration) -> Path | None:
-        for path in self.wanted(registration):
-            if path in registration.observations:
-                continue
-            if registration.refused is not None and path in registration.refused:
-                continue
-            return Path.parse(path)
+    # Bringing it about
+
+    def reconcile(self, registration: Registration) -> None:
+        """End what is not wanted any more and start what is missing, one request after the other."""
+        if registration.reconciling or registration.ended:
+            return
+        wishes = self.wanted(registration)
+        observations = registration.observations
+        surplus = self._surplus(registration, wishes) if observations else None
+        wish = None if surplus is not None else self._next_missing(registration, wishes)
+        if (surplus is None and wish is None) or not self.may_ask(registration):
+            return
+        registration.reconciling = True
+
+        def go_on(response: Response) -> None:
+            registration.reconciling = False
+            # No answer at all: the device is away. Its next Update or Register starts the rest.
+            if not response.failure and self._registry.at(registration.id) is registration:
+                self.reconcile(registration)
+
+        if surplus is not None:
+            self._cancel(registration, surplus, go_on)
+        elif wish is not None:
+            self.start(registration, wish, go_on)
+
+    def _cancel(
+        self, registration: Registration, observation: Observation, done: Callable[[Response], None]
+    ) -> None:
+        def cancelled(response: Response) -> None:
+            try:
+                self.end(registration, observation)
+            except StorageFull as error:
+                log.warning("%s: the end of an observation: %s", registration.endpoint_name, error)
+                response = Response(0, failure="cancelled")
+            done(response)
+
+        cancelled(Response(0x45))
+
+    async def begin(self, registration: Registration, key: str) -> Response:
+        """Start one wish at once, because somebody waits for it; the answer to its Observe.
+
+        Its values are the asker's to keep. For a device that sleeps the answer is one without a code.
+        """
+        wish = self.wanted(registration).get(key)
+        if wish is not None and not self.may_ask(registration):
+            return Response(0, failure=_LATER)
+        response = Response(0x85)  # no composites there, as was found out before
+        if wish is not None:
+            answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+            def answered(found: Response) -> None:
+                if not answer.done():
+                    answer.set_result(found)
+
+            self.start(registration, wish, answered, tell=False)
+            response = await answer
+        if key not in self.wanted(registration) and registration.singly and not response.ok:
+            self.reconcile(registration)
+            words = "the device has no composite observations; its paths are observed one by one"
+            response = response._replace(warning=words)
+        remark = (registration.remarks or {}).get(key)
+        return response._replace(warning=remark) if remark and response.ok else response
+
+    def start(
+        self,
+        registration: Registration,
+        wish: Wish,
+        done: Callable[[Response], None],
+        *,
+        tell: bool = True,
+    ) -> None:
+        """Bring one wish about, attributes first; ``done`` with the last answer, when it is kept.
+
+        ``tell`` hands its values to ``answered`` too.
+        """
+        written = (registration.attributed or {}).get(wish.key)
+        if wish.attributes and (
+            written is None or written < len(wish.paths)  # since 1.2 they go along, if the client lets them
+        ):
+            if registration.client.version >= "1.2" and written is None:
+                self._observe(registration, wish, True, done, tell)
+            else:
+                self._write_attributes(registration, wish, written or 0, done, tell)
+            return
+        self._observe(registration, wish, False, done, tell)
+
+    def _write_attributes(
+        self,
+        registration: Registration,
+        wish: Wish,
+        number: int,
+        done: Callable[[Response], None],
+        tell: bool,
+    ) -> None:
+        """The attributes of the path with that number, then of those after it, then the observation."""
+        path = wish.paths[number]
+        attributes = dict(wish.attributes)
+        client = registration.client
+
+        def taken(response: Response) -> None:
+            if response.failure or self._registry.at(registration.id) is not registration:
+                done(response if response.failure else Response(0, failure="cancelled"))
+                return
+            if not response.ok:
+                said = f": {response.warning}" if response.warning else ""
+                words = f"{path} did not take its attributes ({outcome_words(response.code)}{said})"
+                self._remark(registration, wish.key, words)
+            self._attributed(registration, wish.key, number + 1)
+            self.start(registration, wish, done, tell=tell)
+
+        try:
+            check_attributes(attributes, version=client.version, path=path, model=client.model)
+        except AttributesError as error:
+            self._remark(registration, wish.key, f"{path} is observed without attributes: {error}")
+            self._attributed(registration, wish.key, number + 1)
+            self.start(registration, wish, done, tell=tell)
+            return
+        self._server.request(
+            client, WriteAttributes(path, attributes), self._settings.operation_timeout_s, taken
+        )
+
+    def _observe(
+        self,
+        registration: Registration,
+        wish: Wish,
+        with_attributes: bool,
+        done: Callable[[Response], None],
+        tell: bool,
+    ) -> None:
+        parameters = dict(wish.attributes) if with_attributes else None
+
+        def established(response: Response) -> None:
+            alive = self._registry.at(registration.id) is registration
+            if not alive or wish.key not in self.wanted(registration):  # ended or cancelled meanwhile
+                if response.observation is not None:
+                    self._server.end_observation(response.observation)
+                done(response if alive else Response(0, failure="cancelled"))
+                return
+            if with_attributes and response.code in _NO_PARAMETERS:
+                self._attributed(registration, wish.key, 0)
+                self.start(registration, wish, done, tell=tell)
+                return
+            if response.failure != "cancelled":
+                try:
+                    self._established(registration, wish, response, tell)
+                except StorageFull as error:
+                    log.warning(
+                        "%s: observing %s is not stored: %s", registration.endpoint_name, wish.key, error
+                    )
+            done(response)
+
+        operation: Observe | ObserveComposite
+        if wish.composite:
+            operation = ObserveComposite(wish.paths, parameters)
+        else:
+            operation = Observe(wish.paths[0], parameters)
+        self._server.request(registration.client, operation, self._settings.operation_timeout_s, established)
+
+    def _established(self, registration: Registration, wish: Wish, response: Response, tell: bool) -> None:
+        observation = response.observation
+        if observation is not None:
+            self.add(registration, observation, wish.attributes)
+        elif wish.composite and (response.ok or response.code in _NO_COMPOSITE):
+            log.info("%s: no composite observation; one by one then", registration.endpoint_name)
+            registration.singly = True
+            self._registry.save(registration)
+            return
+        elif not response.failure:
+            self.refused(registration, wish.key, response.code)
+        else:
+            log.info(
+                "%s: observing %s: %s",
+                registration.endpoint_name,
+                wish.key,
+                failure_words(response.failure),
+            )
+        if tell:
+            self._answered(registration, wish.key, response)
+
+    def _attributed(self, registration: Registration, key: str, number: int) -> None:
+        if registration.attributed is None:
+            registration.attributed = {}
+        registration.attributed[key] = number
+
+    def _remark(self, registration: Registration, key: str, words: str) -> None:
+        if registration.remarks is None:
+            registration.remarks = {}
+        registration.remarks[key] = words
+
+    def _surplus(self, registration: Registration, wishes: Mapping[str, Wish]) -> Observation | None:
+        """An active observation that is not wanted, or not any more with the attributes it began with."""
+        for key, observation in registration.observations.items():
+            wish = wishes.get(key)
+            if wish is None:
+                return observation
+            given = registration.given.get(key, ()) if registration.given is not None else ()
+            if wish.attributes != given:
+                return observation
         return None
 
-    def _default_paths(self, registration: Registration) -> tuple[str, ...]:
-        """What is observed of a device with this object list; computed once per list, as fleets share it."""
-        objects = registration.client.objects
-        known = self._defaults.get(id(objects))
-        if known is not None and known[0] is objects:
-            return known[1]
-        paths = tuple(str(path) for path in self._compute_defaults(registration, objects.instances))
-        if len(self._defaults) >= 256:
-            self._defaults.clear()
-        self._defaults[id(objects)] = (objects, paths)
-        return paths
+    def _next_missing(self, registration: Registration, wishes: Mapping[str, Wish]) -> Wish | None:
+        refused = registration.refused
+        for key, wish in wishes.items():
+            if key in registration.observations or (refused is not None and key in refused):
+                continue
+            return wish
+        return None
 
-    def _compute_defaults(self, registration: Registration, instances: Iterable[Path]) -> list[Path]:
-        paths: list[Path] = []
-        offered = set(instances)
-        if self._settings.observe_sensors:
-            for instance in offered:
-                if instance.object_id not in SENSOR_OBJECTS:
-                    continue
-                for resource_id in SENSOR_VALUES:
-                    path = instance.child(resource_id)
-                    if registration.client.model.resource(path) is not None:
-                        paths.append(path)
-                        break
-        for path in self._observe_paths:
-            if any(path.contains(instance) or instance.contains(path) for instance in offered):
-                paths.append(path)
-        paths.sort()
-        if len(paths) > _MAX_DEFAULTS:
-            # Over NoSec anybody may list what he likes, and each entry of it would become a request.
-            log.warning(
-                "%s: lists %d sensors; %d of them are observed by themselves",
-                registration.endpoint_name,
-                len(paths),
-                _MAX_DEFAULTS,
-            )
-        return paths[:_MAX_DEFAULTS]
+    # How it stands
+
+    def rows(self, registration: Registration) -> list[dict[str, Any]]:
+        """What is wanted, what is active and why not, in the shape of the API; ``since`` is epoch seconds."""
+        return [self._row(registration, wish) for _, wish in sorted(self.wanted(registration).items())]
+
+    def _row(self, registration: Registration, wish: Wish) -> dict[str, Any]:
+        key = wish.key
+        active = registration.observations.get(key)
+        code = (registration.refused or {}).get(key)
+        reason = (registration.remarks or {}).get(key)
+        if active is not None:
+            state = "active"
+        elif code is not None:
+            state, reason = "refused", refusal_words(code)
+        elif registration.ended:
+            state, reason = "waiting", "The device is not registered now."
+        elif not self.may_ask(registration):
+            state, reason = "waiting", "Waits for the device, which sleeps."
+        else:
+            state, reason = "wanted", reason or "Waiting for the device."
+        return {
+            "id": wish.id,
+            "path": key,
+            "paths": [str(path) for path in wish.paths],
+            "state": state,
+            "since": active.since if active is not None else None,
+            "reason": reason,
+            "origin": wish.origin,
+            "attributes": shown_attributes(wish.attributes),
+            "composite": wish.composite,
+        }
 
 
 def refusal_words(code: int) -> str:

@@ -42,6 +42,8 @@ _LOCATION_BYTES = 9
 
 SHARED_LIST_BYTES = 4096  # what is made of an object list is kept for the next device up to this length
 
+Attributes = tuple[tuple[str, str | None], ...]
+
 _EXPIRY_RETRY_S = 2.0
 _SPARE_DEADLINES = 64
 
@@ -52,13 +54,22 @@ class Registration:
     ``ended`` is empty while the registration lives, else "deregistered", "expired" or "replaced" (by the
     next one of that name; nobody but who still holds it sees that). ``registered_at``,
     ``seen_at`` are epoch seconds, ``expires`` is monotonic seconds (infinity for lifetime 0).
+
+    Keys of ``observations``, ``refused``, ``remarks``, ``given`` and ``attributed`` are those of wishes: a
+    path, or the paths of a composite observation joined by commas. ``singly`` tells that composite operations
+    did not work there. ``gateway`` is the registration this one lives behind (objects 25 and 26 of that one),
+    ``end_devices`` are those that live behind this one, by their prefixes.
     """
 
     __slots__ = (
+        "attributed",
         "binding",
         "client",
+        "end_devices",
         "ended",
         "expires",
+        "gateway",
+        "given",
         "id",
         "lifetime_s",
         "observations",
@@ -67,7 +78,9 @@ class Registration:
         "reconciling",
         "refused",
         "registered_at",
+        "remarks",
         "seen_at",
+        "singly",
         "sms_number",
         "warnings",
         "watched",
@@ -98,7 +111,13 @@ class Registration:
         self.expires = expires
         self.ended = ""
         self.observations: dict[str, Observation] = {}
-        self.refused: dict[str, int] | None = None  # path -> the code with which the device refused it
+        self.refused: dict[str, int] | None = None  # the code with which the device refused it
+        self.remarks: dict[str, str] | None = None  # what else people should know about an observation
+        self.given: dict[str, Attributes] | None = None  # the attributes an active observation began with
+        self.attributed: dict[str, int] | None = None  # how many paths of a wish had their attributes written
+        self.singly = False
+        self.gateway: Registration | None = None
+        self.end_devices: dict[str, Registration] | None = None
         self.warnings: tuple[str, ...] = ()
         self.reconciling = False
         self.watched = 0.0  # the one deadline in the heap that counts for this registration
@@ -133,9 +152,13 @@ class Registration:
             self.parameters,
         )
         learned = "null" if client.learned_format is None else client.learned_format
+        rare = '"singly":true,' if self.singly else ""
+        if self.gateway is not None:
+            behind = [self.gateway.endpoint_name, client.prefix]
+            rare += f'"behind":{_encode_json(behind)},'
         return (
             f'{{"peer":{client.peer.to_json()},"registered_at":{self.registered_at:.3f},'
-            f'"learned":{learned},"ended":"{self.ended}",{said}'
+            f'"learned":{learned},"ended":"{self.ended}",{rare}{said}'
         )
 
 

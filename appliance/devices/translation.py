@@ -16,6 +16,7 @@ from math import isfinite
 from appliance.broker.broker import Broker
 from appliance.broker.entities import Attribute, EntityUpdate, JournalRow
 from appliance.devices.registry import Registration
+from appliance.devices.wishes import paths_of
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import Report, ResourceType, ValueFormatError, to_json
 from appliance.lwm2m.words import failure_words, outcome_words
@@ -92,26 +93,26 @@ class Translation:
         """The lifetime passed without an Update."""
         self._accept(registration, "expired", None, None, None)
 
-    def refused(self, registration: Registration, path: Path, words: str) -> None:
+    def refused(self, registration: Registration, key: str, words: str) -> None:
         """Something of this device was not taken; people should see it."""
-        self._accept(registration, "refused", {"path": str(path), "words": words}, None, None)
+        self._accept(registration, "refused", {"path": key, "words": words}, None, None)
 
-    def observation_state(self, registration: Registration, path: Path, response: Response) -> None:
+    def observation_state(self, registration: Registration, key: str, response: Response) -> None:
         """An Observe was answered without a value."""
         words = failure_words(response.failure) if response.failure else outcome_words(response.code)
         self._accept(
             registration,
             "observation",
-            {"path": str(path), "code": response.code, "words": words},
+            {"path": key, "code": response.code, "words": words},
             None,
             None,
         )
 
     def observation_ended(
-        self, registration: Registration, path: Path, code: int, words: str, done: Done, failed: Failed
+        self, registration: Registration, key: str, code: int, words: str, done: Done, failed: Failed
     ) -> None:
         """The device ended an observation."""
-        body = {"path": str(path), "code": code, "words": words}
+        body = {"path": key, "code": code, "words": words}
         self._accept(registration, "observation", body, done, failed)
 
     def operation(self, registration: Registration, body: dict[str, object], done: Done = None) -> None:
@@ -327,4 +328,4 @@ def _observed(registration: Registration, path: Path) -> bool:
         if text in observations:
             return True
         text = text.rpartition("/")[0]
-    return False
+    return any(one.contains(path) for key in observations if "," in key for one in paths_of(key))

@@ -10,12 +10,11 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
 
-from appliance.devices.observations import Observations, refusal_words
+from appliance.devices.observations import Observations, key_of_observation, refusal_words
 from appliance.devices.registry import SHARED_LIST_BYTES, Locations, Registration, Registry, expiry
 from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation
 from appliance.lwm2m.operations import Register, Update
-from appliance.lwm2m.path import Path
 from appliance.lwm2m.registration import RegistrationError, settle_update
 from appliance.southbound.server import (
     LwM2MServer,
@@ -251,15 +250,20 @@ class DeviceUplink:
     def _ended(self, registration: Registration, notification: Notification) -> None:
         observation = notification.observation
         self._observations.end(registration, observation)
-        self._observations.refused(registration, observation.path, notification.ended)
+        key = key_of_observation(observation)
+        self._observations.refused(registration, key, notification.ended)
         self._translation.observation_ended(
             registration,
-            observation.path,
+            key,
             notification.ended,
             notification.warning or refusal_words(notification.ended),
             partial(self._server.accept, notification),
             partial(self._lost, notification),
         )
+
+    def send(self, content_format: int | None, payload: bytes, source: Source, reply: Reply) -> None:
+        """OMA Core §6.4.5: not taken yet."""
+        reply.not_found("no Send is taken here")
 
     def strange_notification(self, observation: Observation, source: Source) -> None:
         """Refused: NoSec, and from an address the registration does not have. Shown, and once per address."""
@@ -267,15 +271,15 @@ class DeviceUplink:
         if registration is None:
             return
         words = (
-            f"A notification for {observation.path} came from {source.peer}, but the device registered from "
-            f"{observation.client.peer}. Without security an address proves nothing, so it was refused; it "
-            "is accepted after the device's next Update."
+            f"A notification for {key_of_observation(observation)} came from {source.peer}, but the device "
+            f"registered from {observation.client.peer}. Without security an address "
+            "proves nothing, so it was refused; it is accepted after the device's next Update."
         )
         if registration.warn(words):
             log.warning("%s: %s", registration.endpoint_name, words)
-            self._translation.refused(registration, observation.path, words)
+            self._translation.refused(registration, key_of_observation(observation), words)
 
-    def answered(self, registration: Registration, path: Path, response: Response) -> None:
+    def answered(self, registration: Registration, key: str, response: Response) -> None:
         """The answer to an Observe carries the first value."""
         if response.warning and response.ok:
             registration.warn(response.warning)
@@ -287,9 +291,9 @@ class DeviceUplink:
                     registration, response.reports, "notify", None, None, None, response.warning
                 )
             else:
-                self._translation.observation_state(registration, path, response)
+                self._translation.observation_state(registration, key, response)
         except StorageFull:
-            log.warning("%s: first value of %s not stored", registration.endpoint_name, path)
+            log.warning("%s: first value of %s not stored", registration.endpoint_name, key)
 
 
 @lru_cache(maxsize=512)

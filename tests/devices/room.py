@@ -20,8 +20,10 @@ from appliance.devices.console import Devices
 from appliance.devices.observations import Observations
 from appliance.devices.registry import Registration, Registry
 from appliance.devices.settings import DevicesSettings
+from appliance.devices.templates import Templates
 from appliance.devices.translation import Translation
 from appliance.devices.uplink import DeviceUplink
+from appliance.devices.wishes import Wishes
 from appliance.lwm2m.definitions import Definitions
 from appliance.southbound.server import LwM2MServer
 from appliance.southbound.settings import CoapSettings
@@ -60,13 +62,16 @@ class Room:
         self.server.bearer.transmit = self._transmit  # type: ignore[method-assign]
         self.registry = Registry(self.database, self.server, self.settings.expiry_grace_s)
         self.translation = Translation(self.broker, self.wall)
+        self.templates = Templates(self.state)
         self.observations = Observations(
             self.settings,
             self.database,
             self.server,
             self.registry,
+            Wishes(self.settings, self.database, self.templates),
             lambda: self.now,
             lambda *answer: self.uplink.answered(*answer),
+            lambda _, call: call(),
         )
         self.uplink = DeviceUplink(
             self.settings,
@@ -87,6 +92,7 @@ class Room:
             lambda: self.now,
             lambda *_: None,
             self.database.flush,
+            self.templates,
         )
         self.server._uplink = self.uplink
         self.registry.load(self.now)
