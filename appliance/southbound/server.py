@@ -258,20 +258,24 @@ class LwM2MServer:
         return await future
 
     async def cancel_observation(self, observation: Observation, timeout_s: float) -> Response:
-        """Active cancel: the request that began it, with Observe 1 and the same token (RFC 7641 §3.6)."""
+        """`cancel` as a coroutine."""
         future: asyncio.Future[Response] = self._loop.create_future()
 
         def done(response: Response) -> None:
             if not future.done():
                 future.set_result(response)
 
+        self.cancel(observation, timeout_s, done)
+        return await future
+
+    def cancel(self, observation: Observation, timeout_s: float, done: Callable[[Response], None]) -> None:
+        """Active cancel: the request that began it, with Observe 1 and the same token (RFC 7641 §3.6)."""
         client, operation = observation.client, _observe(observation)
         deadline = self._loop.time() + timeout_s
         used = observation.formats or next(candidates(client, operation, None))
         pending = _Pending(client, operation, deadline, done, iter((used,)), None)
         pending.cancels = observation
         self._transmit(pending)
-        return await future
 
     def _transmit(self, pending: _Pending) -> None:
         client, operation, cancel = pending.client, pending.operation, pending.cancels
