@@ -30,6 +30,7 @@ from appliance.lwm2m.attributes import AttributesError, check_attributes
 from appliance.lwm2m.operations import ObjectList, Observe, ObserveComposite, WriteAttributes
 from appliance.lwm2m.path import Path, PathError
 from appliance.lwm2m.words import failure_words, outcome_words
+from appliance.southbound.requests import Formats
 from appliance.southbound.server import LwM2MServer, Observation, Response
 from appliance.storage.database import Database
 from appliance.storage.errors import StorageFull
@@ -53,15 +54,6 @@ _SLICE = 20
 _SLICE_PERIOD_S = 0.1
 
 Answered = Callable[[Registration, str, Response], None]
-
-
-def key_of_observation(observation: Observation) -> str:
-    """The key of the wish that an observation fulfils."""
-    return key_of(_paths(observation))
-
-
-def _paths(observation: Observation) -> tuple[Path, ...]:
-    return getattr(observation, "paths", ()) or (observation.path,)
 
 
 class Observations:
@@ -113,11 +105,17 @@ class Observations:
                 stored = json.loads(doc)
                 paths, since = paths_of(stored["path"]), float(stored["since"])
                 given = tuple((str(name), value) for name, value in stored.get("attributes", ()))
+                went_along = dict(given) if stored.get("parameters") else None
+                formats = Formats(*stored["formats"]) if "formats" in stored else None
             except (ValueError, TypeError, LookupError) as error:
                 log.error("%s: a stored observation cannot be read: %s", registration.endpoint_name, error)
                 self._database.write(_FORGET_OBSERVATION, (token,))
                 continue
-            observation = Observation(registration.client, paths[0], since)
+            if len(paths) > 1:
+                observation = Observation(registration.client, Path(), since, paths, went_along)
+            else:
+                observation = Observation(registration.client, paths[0], since, (), went_along)
+            observation.formats = formats
             observation.token = bytes(token)
             last = last_numbers.get(observation.token)
             if last is not None:
@@ -198,7 +196,7 @@ class Observations:
     def end(self, registration: Registration, observation: Observation) -> None:
         """One observation ended, by either side."""
         self._server.end_observation(observation)
-        key = key_of_observation(observation)
+        key = observation.name
         if registration.observations.get(key) is observation:
             del registration.observations[key]
             self._settled(registration, key)
@@ -235,7 +233,7 @@ class Observations:
         for observation in list(registration.observations.values()):
             if all(
                 path[0] not in objects.objects or (path.level > 1 and Path(path[0], path[1]) in gone)
-                for path in _paths(observation)
+                for path in observation.paths or (observation.path,)
             ):
                 self.end(registration, observation)
         if fresh and registration.refused:
@@ -249,7 +247,7 @@ class Observations:
 
     def add(self, registration: Registration, observation: Observation, given: Attributes = ()) -> None:
         """An observation was established: keep it over a restart."""
-        key = key_of_observation(observation)
+        key = observation.name
         earlier = registration.observations.get(key)
         remark = registration.remarks.get(key) if registration.remarks is not None else None
         if earlier is not None and earlier is not observation:
@@ -261,14 +259,8 @@ class Observations:
             registration.given = {**(registration.given or {}), key: given}
         if remark:
             self._remark(registration, key, remark)
-        attributes = f',"attributes":{json.dumps(given)}' if given else ""
         self._database.write(
-            _SAVE_OBSERVATION,
-            (
-                observation.token,
-                registration.id,
-                f'{{"path":"{key}","since":{observation.since:.3f}{attributes}}}',
-            ),
+            _SAVE_OBSERVATION, (observation.token, registration.id, _document(key, observation, given))
         )
 
     # Bringing it about
@@ -307,7 +299,7 @@ class Observations:
                 response = Response(0, failure="cancelled")
             done(response)
 
-        cancelled(Response(0x45))
+        self._server.cancel(observation, self._settings.operation_timeout_s, cancelled)
 
     async def begin(self, registration: Registration, key: str) -> Response:
         """Start one wish at once, because somebody waits for it; the answer to its Observe.
@@ -511,6 +503,18 @@ class Observations:
             "attributes": shown_attributes(wish.attributes),
             "composite": wish.composite,
         }
+
+
+def _document(key: str, observation: Observation, given: Attributes) -> str:
+    """What must be known after a restart: also how it was asked for, as its end is asked for likewise."""
+    rare = ""
+    if given:
+        rare += f',"attributes":{json.dumps(given)}'
+    if observation.attributes is not None:
+        rare += ',"parameters":true'
+    if observation.formats is not None and (observation.paths or observation.formats.accept is not None):
+        rare += f',"formats":{json.dumps(observation.formats)}'
+    return f'{{"path":"{key}","since":{observation.since:.3f}{rare}}}'
 
 
 def refusal_words(code: int) -> str:

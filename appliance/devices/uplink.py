@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
 
-from appliance.devices.observations import Observations, key_of_observation, refusal_words
+from appliance.devices.observations import Observations, refusal_words
 from appliance.devices.registry import SHARED_LIST_BYTES, Locations, Registration, Registry, expiry
 from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation
@@ -250,7 +250,7 @@ class DeviceUplink:
     def _ended(self, registration: Registration, notification: Notification) -> None:
         observation = notification.observation
         self._observations.end(registration, observation)
-        key = key_of_observation(observation)
+        key = observation.name
         self._observations.refused(registration, key, notification.ended)
         self._translation.observation_ended(
             registration,
@@ -271,13 +271,13 @@ class DeviceUplink:
         if registration is None:
             return
         words = (
-            f"A notification for {key_of_observation(observation)} came from {source.peer}, but the device "
+            f"A notification for {observation.name} came from {source.peer}, but the device "
             f"registered from {observation.client.peer}. Without security an address "
             "proves nothing, so it was refused; it is accepted after the device's next Update."
         )
         if registration.warn(words):
             log.warning("%s: %s", registration.endpoint_name, words)
-            self._translation.refused(registration, key_of_observation(observation), words)
+            self._translation.refused(registration, observation.name, words)
 
     def answered(self, registration: Registration, key: str, response: Response) -> None:
         """The answer to an Observe carries the first value."""
