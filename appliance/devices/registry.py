@@ -43,6 +43,7 @@ _LOCATION_BYTES = 9
 SHARED_LIST_BYTES = 4096  # what is made of an object list is kept for the next device up to this length
 
 Attributes = tuple[tuple[str, str | None], ...]
+Peer = UdpPeer
 
 _EXPIRY_RETRY_S = 2.0
 _SPARE_DEADLINES = 64
@@ -202,6 +203,11 @@ class Locations:
         return base64.urlsafe_b64encode(fresh).decode()
 
 
+def _place(peer: Peer) -> object:
+    """What makes two messages come from one place: for UDP the address, whichever of ours it was sent to."""
+    return peer.address if isinstance(peer, UdpPeer) else peer
+
+
 def expiry(lifetime_s: int, grace_s: float, now: float) -> float:
     """When a registration refreshed at ``now`` ends; lifetime 0 never ends (OMA Core §6.2.1)."""
     if lifetime_s == 0:
@@ -218,6 +224,8 @@ class Registry:
         self._grace_s = grace_s
         self._by_id: dict[str, Registration] = {}
         self._by_name: dict[str, Registration] = {}
+        # The living ones by where they are: mostly one, so that a fleet needs no list for each.
+        self._by_place: dict[object, Registration | list[Registration]] = {}
         self._deadlines: list[tuple[float, str]] = []
         self._unsaved: set[str] = set()  # living registrations whose last change the disk refused
 
@@ -240,6 +248,45 @@ class Registry:
         """The device of that name, alive or not."""
         return self._by_name.get(endpoint_name)
 
+    def at_peer(self, peer: Peer) -> list[Registration]:
+        """The living registrations made from there. An address alone proves nothing: see `Sends`."""
+        found = self._by_place.get(_place(peer))
+        return [] if found is None else [found] if isinstance(found, Registration) else list(found)
+
+    def identified(self, identity: str, peer: Peer) -> Registration | None:
+        """The living registration of an identity that the transport proved; ``peer`` tells several apart."""
+        named = self._by_name.get(identity)
+        found = [one for one in self.at_peer(peer) if one.client.identity == identity]
+        if not found and named is not None and not named.ended and named.client.identity == identity:
+            return named
+        return found[0] if len(found) == 1 else None
+
+    def move(self, registration: Registration, peer: Peer) -> None:
+        """The device was heard from another address; it is found there from now on."""
+        self._unplace(registration)
+        registration.client.peer = peer
+        self._put_place(registration)
+
+    def _put_place(self, registration: Registration) -> None:
+        if registration.gateway is not None:
+            return  # it does not speak for itself
+        place = _place(registration.client.peer)
+        there = self._by_place.setdefault(place, registration)
+        if isinstance(there, list):
+            there.append(registration)
+        elif there is not registration:
+            self._by_place[place] = [there, registration]
+
+    def _unplace(self, registration: Registration) -> None:
+        place = _place(registration.client.peer)
+        there = self._by_place.get(place)
+        if there is registration:
+            del self._by_place[place]
+        elif isinstance(there, list) and registration in there:
+            there.remove(registration)
+            if not there:
+                del self._by_place[place]
+
     def load(self, now: float) -> int:
         """Take back what the database holds; returns how many registrations live on.
 
@@ -247,9 +294,14 @@ class Registry:
         not reach us, and its last Update is not stored, only acknowledged.
         """
         rows = self._database.read("SELECT id, endpoint_name, doc FROM registrations", ())
+        waiting: list[tuple[Registration, str, str]] = []
         for registration_id, endpoint_name, doc in rows:
             try:
-                registration = self._restored(registration_id, endpoint_name, json.loads(doc), now)
+                stored = json.loads(doc)
+                registration = self._restored(registration_id, endpoint_name, stored, now)
+                if "behind" in stored:
+                    gateway_name, prefix = stored["behind"]
+                    waiting.append((registration, gateway_name, prefix))
             except (ValueError, TypeError, LookupError) as error:
                 # One damaged row must not keep a fleet out; its device registers again.
                 log.error("%s: the stored registration cannot be read: %s", endpoint_name, error)
@@ -258,7 +310,32 @@ class Registry:
             if not registration.ended:
                 self._by_id[registration_id] = registration
                 self._watch(registration)
+        for registration, name, prefix in waiting:
+            self._restore_behind(registration, name, prefix)
+        for registration in self._by_id.values():
+            self._put_place(registration)
         return len(self._by_id)
+
+    def _restore_behind(self, registration: Registration, gateway_name: str, prefix: str) -> None:
+        """A device behind a gateway lives as long as that one."""
+        gateway = self._by_name.get(gateway_name)
+        registration.client.prefix = prefix
+        if gateway is None or gateway.ended or registration.ended:
+            if not registration.ended:
+                registration.ended = "deregistered"
+                self._by_id.pop(registration.id, None)
+            return
+        self.put_behind(registration, gateway, prefix)
+
+    def put_behind(self, registration: Registration, gateway: Registration, prefix: str) -> None:
+        """The device speaks through that gateway, with that prefix (like "/d01") in front of its paths."""
+        registration.gateway = gateway
+        registration.client.prefix = prefix
+        registration.client.peer = gateway.client.peer
+        registration.client.identity = gateway.client.identity
+        if gateway.end_devices is None:
+            gateway.end_devices = {}
+        gateway.end_devices[prefix] = registration
 
     def _restored(
         self, registration_id: str, endpoint_name: str, stored: dict[str, Any], now: float
@@ -282,6 +359,7 @@ class Registry:
             expires=expiry(stored["lifetime_s"], self._grace_s, now),
         )
         registration.ended = stored["ended"]
+        registration.singly = stored.get("singly", False)
         return registration
 
     def add(self, registration: Registration, done: Callable[[], None] | None = None) -> Registration | None:
@@ -290,9 +368,11 @@ class Registry:
         if old is not None:
             self._by_id.pop(old.id, None)
             self._unsaved.discard(old.id)
+            self._unplace(old)
             old.ended = old.ended or "replaced"
         self._by_id[registration.id] = registration
         self._by_name[registration.endpoint_name] = registration
+        self._put_place(registration)
         self._watch(registration)
         self.save(registration, done)
         return old
@@ -316,12 +396,14 @@ class Registry:
             raise
         self._by_id.pop(registration.id, None)
         self._unsaved.discard(registration.id)
+        self._unplace(registration)
 
     def remove(self, registration: Registration, done: Callable[[], None] | None = None) -> None:
         """Forget the device altogether."""
         self._by_id.pop(registration.id, None)
         self._by_name.pop(registration.endpoint_name, None)
         self._unsaved.discard(registration.id)
+        self._unplace(registration)
         self._database.write(_FORGET, (registration.endpoint_name,), done)
 
     def save(self, registration: Registration, done: Callable[[], None] | None = None) -> None:

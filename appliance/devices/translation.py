@@ -28,10 +28,18 @@ _FIRST_S = -62_135_596_800.0  # the calendar in epoch seconds, 0001-01-01 to 999
 _BEYOND_S = 253_402_300_799.0
 
 # Shared, because most attributes carry one of these few.
-_READ = {"source": "read"}
-_WRITE = {"source": "write"}
-_RAW = {"source": "notify", "raw": True}
-_RAW_READ = {"source": "read", "raw": True}
+_MODELLED: dict[str, Mapping[str, object] | None] = {
+    "notify": None,
+    "send": {"source": "send"},
+    "read": {"source": "read"},
+    "write": {"source": "write"},
+}
+_UNMODELLED: dict[str, Mapping[str, object]] = {
+    "notify": {"source": "notify", "raw": True},
+    "send": {"source": "send", "raw": True},
+    "read": {"source": "read", "raw": True},
+    "write": {"source": "read", "raw": True},
+}
 
 Done = Callable[[], None] | None
 Failed = Callable[[Exception], None] | None
@@ -146,8 +154,12 @@ class Translation:
         failed: Failed,
         warning: str = "",
     ) -> None:
-        """Values a device reported or answered, ``source`` "notify", "read" or "write"."""
+        """Values a device reported or answered, ``source`` "notify", "send", "read" or "write".
+
+        Those of a Send are rows of that kind in the journal, the others of the kind "value".
+        """
         entity = registration.client.endpoint_name
+        kind = "send" if source == "send" else "value"
         body = {"warning": warning} if warning else None
         moments: dict[float, dict[str, Attribute]] = {}
         now = self._wall()
@@ -162,15 +174,15 @@ class Translation:
             attributes[attribute_name(path)] = (plain, int(moment * 1000), metadata)
         accept = self._broker.accept
         if len(moments) == 1:
-            accept(EntityUpdate(entity, DEVICE, "value", attributes, body, receipt), done, failed)
+            accept(EntityUpdate(entity, DEVICE, kind, attributes, body, receipt), done, failed)
             return
         if not moments:
-            accept(EntityUpdate(entity, DEVICE, "value", None, body, receipt), done, failed)
+            accept(EntityUpdate(entity, DEVICE, kind, None, body, receipt), done, failed)
             return
         *earlier, last = sorted(moments)
         for moment in earlier:
-            accept(EntityUpdate(entity, DEVICE, "value", moments[moment], None, None), None, None)
-        accept(EntityUpdate(entity, DEVICE, "value", moments[last], body, receipt), done, failed)
+            accept(EntityUpdate(entity, DEVICE, kind, moments[moment], None, None), None, None)
+        accept(EntityUpdate(entity, DEVICE, kind, moments[last], body, receipt), done, failed)
 
     def _accept(
         self,
@@ -227,7 +239,7 @@ class Translation:
         attributes = body.pop("attributes", {})
         removed = body.pop("removed", ())
         body.pop("type", None)
-        if row.kind == "value":
+        if row.kind in ("value", "send"):
             event["values"] = [
                 self._value(registration, attribute_path(name), *attribute)
                 for name, attribute in attributes.items()
@@ -291,9 +303,7 @@ class Translation:
 
 
 def _metadata(source: str, modelled: bool) -> Mapping[str, object] | None:
-    if modelled:
-        return None if source == "notify" else _READ if source == "read" else _WRITE
-    return _RAW if source == "notify" else _RAW_READ
+    return (_MODELLED if modelled else _UNMODELLED)[source]
 
 
 def _plain(value: object) -> object:

@@ -139,7 +139,9 @@ class DeviceUplink:
         client = registration.client
         changed = False
         if source.peer != client.peer:
-            client.peer = source.peer  # whoever knows the location is the device: NoSec has no better proof
+            self._registry.move(
+                registration, source.peer
+            )  # whoever knows the location is the device: NoSec has no better proof
             changed = True
         if operation.lifetime_s is not None and operation.lifetime_s != registration.lifetime_s:
             registration.lifetime_s = operation.lifetime_s

@@ -30,6 +30,9 @@ def accept_all(device: Device, asked: list[Message]) -> dict[str, bytes]:
     while asked:
         request = asked.pop(0)
         assert request.code == codes.GET
+        if request.opt.observe == 1:  # an end, not a beginning
+            asked += device.answer(request, payload=b"1.5")
+            continue
         assert request.opt.observe == 0
         tokens[path_of(request)] = request.token
         asked += device.answer(request, payload=b"1.5", observe=5)
