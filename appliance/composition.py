@@ -19,6 +19,7 @@ from typing import Any
 from appliance import __version__
 from appliance.broker.broker import Broker
 from appliance.config.sections import Settings
+from appliance.devices.acquaintances import Acquaintances
 from appliance.devices.console import Devices
 from appliance.devices.models import ModelStore
 from appliance.devices.observations import Observations, parse_observe_paths
@@ -32,15 +33,18 @@ from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
 from appliance.lwm2m.definitions import Definitions
 from appliance.northbound.server import Northbound
+from appliance.southbound.log import ProtocolLog
 from appliance.southbound.server import EXCHANGE_LIFETIME_S, LwM2MServer
 from appliance.storage.backup import make_backup, restore_backup
 from appliance.storage.database import Database
 from appliance.storage.database_file import check_database
 from appliance.storage.errors import StorageError
+from appliance.storage.files import FileStore, check_files
 
 log = logging.getLogger(__name__)
 
 DATABASE = "homard.sqlite"
+FILES = "files"
 WEB = Path(__file__).resolve().parent.parent / "web"
 
 _PING = b"\x40\x00\x00\x01"  # an empty confirmable message; a living server answers it with RST
@@ -149,6 +153,21 @@ class Appliance:
         if alive:
             log.info("%d registrations taken up again", alive)
 
+        self.log = ProtocolLog(
+            self.settings.coap.log_entries,
+            self.settings.coap.log_bytes,
+            definitions,
+            Acquaintances(self.registry),
+            self.wall,
+        )
+        self.files = FileStore(
+            self.state / FILES,
+            self.settings.storage.files_max_bytes,
+            self.settings.storage.file_max_bytes,
+            self.wall,
+        )
+        self.files.open()
+
         self.identity = Identity(self.state / "identity", self.settings.identity)
         self.setup_code = self.identity.issue_setup_code() if self.identity.needs_setup else None
         self.northbound = Northbound(
@@ -160,13 +179,19 @@ class Appliance:
             web=self.web,
             state=self.state,
             status=self.status,
+            log=self.log,
+            files=self.files,
         )
         await asyncio.to_thread(self.northbound.start)
         self._later("northbound", lambda: asyncio.to_thread(self.northbound.stop))
         # Last, so that a device is answered only by a house that stands.
         self.server.start(self.uplink)
         self._later("southbound", self.server.stop)
-        tasks = [loop.create_task(self._expire()), loop.create_task(self._reconcile())]
+        tasks = [
+            loop.create_task(self._expire()),
+            loop.create_task(self._reconcile()),
+            loop.create_task(self._verify_files()),
+        ]
         self._later("tasks", lambda: _cancelled(tasks))
 
     async def stop(self) -> None:
@@ -206,6 +231,11 @@ class Appliance:
             self.observations.reconcile(registration)
             if number % _RECONCILE_SLICE == _RECONCILE_SLICE - 1:
                 await asyncio.sleep(_RECONCILE_PERIOD_S)
+
+    async def _verify_files(self) -> None:
+        """Once, beside the work: what was damaged while we were away is not served to devices."""
+        for problem in await asyncio.to_thread(self.files.verify):
+            log.error("%s", problem)
 
     # The service manager (sd_notify(3)); without one, nothing happens
 
@@ -261,6 +291,7 @@ class Appliance:
         warnings.extend(health.notes)
         if health.error:
             warnings.append(health.error)
+        warnings.extend(self.files.problems())
         return {
             "version": __version__,
             "started_at": datetime.fromtimestamp(self._started_at, UTC).isoformat(timespec="seconds"),
@@ -393,6 +424,7 @@ def check_state(state: Path, settings: Settings) -> list[str]:
     database = state / DATABASE
     if database.exists():
         problems.extend(check_database(database))
+    problems.extend(check_files(state / FILES))
     identity = Identity(state / "identity", settings.identity)
     if identity.needs_setup:
         problems.append("there is no account yet; open the page, or use `homard account set-password NAME`")

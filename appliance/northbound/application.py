@@ -21,16 +21,19 @@ from appliance.northbound import (
     api_access,
     api_devices,
     api_events,
+    api_files,
+    api_log,
     api_models,
     api_status,
     api_tasks,
     api_templates,
+    downloads,
 )
 from appliance.northbound.body import check, json_bytes, parse_json
 from appliance.northbound.errors import REASON, ApiError, as_api_error
 from appliance.northbound.listener import CONNECTION
 from appliance.northbound.pages import POLICY, Pages
-from appliance.northbound.routes import API, Answer, Request, Room, Route, Routes
+from appliance.northbound.routes import API, Answer, Request, Room, Route, Routes, Upload
 from appliance.northbound.schemas import COMPONENTS
 from appliance.northbound.sessions import check_csrf, check_origin, session_id
 
@@ -38,7 +41,10 @@ log = logging.getLogger(__name__)
 
 ALL_ROUTES: Final = Routes(
     route
-    for module in (api_status, api_access, api_devices, api_tasks, api_templates, api_models, api_events)
+    for module in (
+        *(api_status, api_access, api_devices, api_tasks, api_templates, api_models, api_events),
+        *(api_log, api_files),
+    )
     for route in module.routes
 )
 
@@ -136,7 +142,13 @@ def build(room: Room, routes: Routes = ALL_ROUTES) -> bottle.Bottle:
         app.route(path, route.method, _endpoint(room, route), name=route.name)
 
     def page(path: str = "/") -> bottle.HTTPResponse:
-        return _page(pages, bottle.request.environ)
+        environ = bottle.request.environ
+        if environ["bottle.raw_path"].startswith(downloads.FILES):
+            try:
+                return downloads.find(room, environ)
+            except Exception as error:  # noqa: BLE001 - the HTTP request ends here, with an answer
+                return _error_response(as_api_error(error))
+        return _page(pages, environ)
 
     app.route("/", "GET", page)
     app.route("/<path:re:(?!api(?:/|$)).+>", "GET", page)
@@ -246,6 +258,8 @@ def _body(room: Room, route: Route, environ: Mapping[str, Any], headers: Mapping
     if route.body is None and route.upload is None:
         return None  # whatever was sent is not looked at
     settings = room.settings
+    if route.streamed:
+        return _upload(room, environ, headers, length)
     limit = settings.max_upload_bytes if route.upload is not None else settings.max_body_bytes
     if length > limit:
         raise ApiError("too_large", f"the body is larger than {limit} bytes", "Send less.")
@@ -271,6 +285,23 @@ def _body(room: Room, route: Route, environ: Mapping[str, Any], headers: Mapping
     value = parse_json(data, settings.max_json_depth)
     check(value, COMPONENTS[route.body], COMPONENTS)
     return value
+
+
+def _upload(room: Room, environ: Mapping[str, Any], headers: Mapping[str, str], length: int) -> Upload:
+    """A large body, taken piece by piece: each of them has the time that other bodies have as a whole."""
+    connection = environ.get(CONNECTION)
+
+    def read(count: int) -> bytes:
+        if connection is not None:
+            connection.allow(room.settings.body_timeout_s)
+        try:
+            return bytes(environ["wsgi.input"].read(count))
+        except TimeoutError:
+            raise ApiError("request_timeout", "the body did not arrive in time", "Try again.") from None
+        except OSError:
+            return b""  # the client has gone; nobody will read the answer
+
+    return Upload(length, headers.get("Content-Type", "").partition(";")[0].strip().lower(), read)
 
 
 def _response(route: Route, answer: Answer, environ: Mapping[str, Any]) -> bottle.HTTPResponse:

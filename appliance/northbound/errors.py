@@ -32,6 +32,7 @@ STATUS: Final[dict[str, int]] = {
     "stopping": 503,
     "unreachable": 504,
     "timeout": 504,
+    "storage_full": 507,
 }
 
 REASON: Final[dict[int, str]] = {
@@ -54,6 +55,7 @@ REASON: Final[dict[int, str]] = {
     503: "Service Unavailable",
     504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
+    507: "Insufficient Storage",
 }
 
 

@@ -6,7 +6,8 @@ What differs from cheroot as it comes:
 - That byte decides: 22 is a TLS handshake (RFC 8446 §5.1), anything else plain HTTP. The handshake runs in a
   worker, under a deadline, and so do head and body of a request as wholes: a client that sends a byte now
   and then does not hold a thread.
-- Plain HTTP is answered to this machine only; others are sent to https, or refused.
+- Plain HTTP is answered to this machine only; others are sent to https, or refused. Where the settings say
+  so, devices of the local network get stored files by it.
 - One address gets at most half of the threads; what comes beyond waits until one of its own is done.
 - Event streams have threads of their own, as many as there may be streams.
 - Errors of the server itself have the shape of all others, and no answer names the server.
@@ -188,6 +189,8 @@ class Exchange(server.HTTPRequest):
             if not host or _LOCAL_HOST.fullmatch(host):
                 return True
             self._refuse(421, "misdirected", "this machine is not called that", "Use https.")
+        elif self._is_open_file():
+            return True
         elif self.server.certificate is not None and self.method in (b"GET", b"HEAD"):
             where = f"https://{host}{self.uri.decode('latin-1')}"
             if _HOST.fullmatch(host) and "\r" not in where and "\n" not in where:
@@ -197,6 +200,15 @@ class Exchange(server.HTTPRequest):
         else:
             self._refuse(403, "plain_http", "plain HTTP is served to this machine only", "Use https.")
         return False
+
+    def _is_open_file(self) -> bool:
+        """Whether a device of the local network fetches a file, and may do so without TLS."""
+        return (
+            self.server.http.plain_files
+            and self.method in (b"GET", b"HEAD")
+            and self.uri.startswith(b"/files/")
+            and is_near(self.conn.remote_addr or "")
+        )
 
     def simple_response(self, status: Any, msg: str = "") -> None:
         """Cheroot's own errors, in the one shape of errors; the connection closes."""
@@ -403,8 +415,8 @@ class Listener(wsgi.Server):
         super().__init__(
             (http.bind, http.port),
             app,
-            numthreads=http.threads + http.max_streams,
-            max=http.threads + http.max_streams,
+            numthreads=http.threads + http.max_streams + http.max_log_streams,
+            max=http.threads + http.max_streams + http.max_log_streams,
             server_name="homard",
             request_queue_size=BACKLOG,
             timeout=http.idle_timeout_s,  # type: ignore[arg-type]  # cheroot only compares it
@@ -532,6 +544,14 @@ def is_loopback(address: str) -> bool:
     """Whether the peer is this machine."""
     try:
         return ipaddress.ip_address(plain_address(address)).is_loopback
+    except ValueError:
+        return False
+
+
+def is_near(address: str) -> bool:
+    """Whether the peer has an address of a local network (RFC 1918, RFC 4193, link-local)."""
+    try:
+        return ipaddress.ip_address(plain_address(address)).is_private
     except ValueError:
         return False
 

@@ -5,7 +5,7 @@ Failures of ``Devices`` are exceptions shaped like `Refusal`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 
@@ -154,3 +154,107 @@ class Devices(Protocol):
 
     def remove_model(self, object_id: int, version: str, /) -> None:
         """Take out one of the user's own."""
+
+
+class ProtocolLog(Protocol):
+    """The newest CoAP messages. May be called from any thread; ``wanted`` are the log's filters
+    by name."""
+
+    @property
+    def head(self) -> int:
+        """Number of the newest message."""
+
+    @property
+    def oldest(self) -> int:
+        """The lowest number that is still there."""
+
+    def read(self, after: int, limit: int, wanted: Mapping[str, str], /) -> dict[str, Any]:
+        """Entries after a number, redacted."""
+
+    def read_last(self, limit: int, wanted: Mapping[str, str], /) -> dict[str, Any]:
+        """The newest entries."""
+
+    def text(self, wanted: Mapping[str, str], /) -> Iterator[bytes]:
+        """The same as lines for people."""
+
+    def pcap(self, wanted: Mapping[str, str], /) -> Iterator[bytes]:
+        """The same as a packet capture."""
+
+
+class StoredFile(Protocol):
+    """A row of the file store."""
+
+    @property
+    def id(self) -> str:
+        """SHA-256 of the content."""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How long it is."""
+
+    @property
+    def type(self) -> str:
+        """Its media type."""
+
+    @property
+    def added_at(self) -> float:
+        """Epoch seconds."""
+
+    @property
+    def link(self) -> str:
+        """By which devices fetch it."""
+
+    @property
+    def damaged(self) -> str:
+        """Why it is not served, "" when it is."""
+
+
+class FileContent(Protocol):
+    """The bytes of a stored file."""
+
+    @property
+    def file(self) -> StoredFile:
+        """Its row."""
+
+    @property
+    def data(self) -> memoryview:
+        """The bytes, mapped."""
+
+    @property
+    def etag(self) -> bytes:
+        """Its first eight bytes of hash."""
+
+
+class Files(Protocol):
+    """The file store. May be called from any thread; failures are shaped like `Refusal`."""
+
+    @property
+    def max_file_bytes(self) -> int:
+        """Largest file."""
+
+    @property
+    def max_total_bytes(self) -> int:
+        """All files together."""
+
+    @property
+    def total_bytes(self) -> int:
+        """What they take now."""
+
+    def all(self) -> Sequence[StoredFile]:
+        """Every file, the newest first."""
+
+    def find(self, file_id: str, /) -> StoredFile:
+        """One file."""
+
+    def by_link(self, link: str, /) -> FileContent | None:
+        """A file's bytes by its link."""
+
+    def add(self, read: Callable[[int], bytes], size_bytes: int, name: str, media_type: str, /) -> StoredFile:
+        """Take in a file."""
+
+    def remove(self, file_id: str, /) -> None:
+        """Take a file out."""

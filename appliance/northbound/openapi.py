@@ -47,7 +47,7 @@ def document(routes: Iterable[Route], version: str) -> dict[str, Any]:
 
 
 def _operation(route: Route) -> dict[str, Any]:
-    first = route.path.split("/")[1].removesuffix(".json")
+    first = route.path.split("/")[1].partition(".")[0]
     operation: dict[str, Any] = {
         "operationId": route.name,
         "summary": route.summary,

@@ -5,6 +5,7 @@ A route without a scope cannot be written: ``scope`` has no default.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from appliance.identity.identity import Identity
 from appliance.identity.principals import Principal, Session
 from appliance.northbound.crossing import Crossing
 from appliance.northbound.errors import ApiError
-from appliance.northbound.neighbours import Broker, Devices
+from appliance.northbound.neighbours import Broker, Devices, Files, ProtocolLog
 from appliance.northbound.settings import HttpSettings
 from appliance.northbound.slots import Slots
 from appliance.northbound.stream import Feed
@@ -39,6 +40,11 @@ class Room:
     status: Callable[[], dict[str, Any]]
     web: Path
     document: Callable[[], dict[str, Any]]
+    log: ProtocolLog
+    log_places: Slots
+    files: Files
+    transfers: Slots
+    closing: threading.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,18 @@ class Request:
     headers: Mapping[str, str]
     gone: Callable[[], bool]
     still_allowed: Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A body that is still on its way: ``read(count)`` waits for at most that many bytes, b"" at the end.
+
+    Raises ApiError("request_timeout") when none arrive in time.
+    """
+
+    length: int
+    media_type: str
+    read: Callable[[int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +124,7 @@ class Route:
     answer: str | None = None
     status: int = 200
     media_type: str = "application/json"
+    streamed: bool = False  # the upload is not read: the body is an `Upload`
     also: Mapping[int, str] = field(default_factory=dict)
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from appliance.northbound.log_shapes import FILE_SHAPES, LOG_SHAPES
 from appliance.northbound.shape import (
     ATTRIBUTES,
     FLAG,
@@ -494,4 +495,6 @@ COMPONENTS: Final[dict[str, Json]] = {
         {"events": listed("Event"), "head": WHOLE},
     ),
     **TASK_SHAPES,
+    **LOG_SHAPES,
+    **FILE_SHAPES,
 }

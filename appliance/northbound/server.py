@@ -15,7 +15,7 @@ from appliance.northbound.application import ALL_ROUTES, build
 from appliance.northbound.certificate import Certificate
 from appliance.northbound.crossing import Crossing
 from appliance.northbound.listener import Listener
-from appliance.northbound.neighbours import Broker, Devices
+from appliance.northbound.neighbours import Broker, Devices, Files, ProtocolLog
 from appliance.northbound.openapi import document
 from appliance.northbound.routes import Room
 from appliance.northbound.settings import HttpSettings
@@ -45,6 +45,8 @@ class Northbound:
         web: Path,
         state: Path,
         status: Callable[[], dict[str, Any]],
+        log: ProtocolLog,
+        files: Files,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -59,6 +61,7 @@ class Northbound:
             max_replay=settings.max_replay,
         )
         self._devices = devices
+        self._closing = threading.Event()
         self._room = Room(
             settings=settings,
             devices=devices,
@@ -74,6 +77,14 @@ class Northbound:
             status=status,
             web=web,
             document=self._document,
+            log=log,
+            log_places=Slots(settings.max_log_streams, settings.max_log_streams, "looks at the log"),
+            files=files,
+            # Files may take long: most threads are left for others, and for other addresses.
+            transfers=Slots(
+                max(1, settings.threads // 3), max(1, settings.threads // 4), "transfers of files"
+            ),
+            closing=self._closing,
         )
         self._certificate: Certificate | None = None
         self._listener: Listener | None = None
@@ -91,6 +102,7 @@ class Northbound:
                 own = (Path(self._settings.certificate_file), Path(self._settings.key_file))
             self._certificate = Certificate(self._state / "tls", self._wall, self._settings.host_names, own)
         listener = Listener(self._settings, build(self._room), self._certificate)
+        listener.max_request_body_size = max(listener.max_request_body_size, self._room.files.max_file_bytes)
         listener.bind_fallback()
         ready = threading.Event()
         failure: list[BaseException] = []
@@ -117,6 +129,7 @@ class Northbound:
 
     def stop(self) -> None:
         """End streams, send waiting requests away, close every connection. Not in the loop's thread."""
+        self._closing.set()
         self._feed.close()
         self._crossing.close()
         if self._listener is not None:

@@ -62,6 +62,22 @@ class HttpSettings:
             "max": 500,
         },
     )
+    max_log_streams: int = field(
+        default=4,
+        metadata={
+            "unit": "",
+            "doc": "Live protocol logs at the same time, one for each page that shows it.",
+            "min": 1,
+            "max": 100,
+        },
+    )
+    plain_files: bool = field(
+        default=False,
+        metadata={
+            "unit": "",
+            "doc": "Let devices of the local network fetch stored files over plain HTTP, nothing else.",
+        },
+    )
     max_connections: int = field(
         default=256,
         metadata={

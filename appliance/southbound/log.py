@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -54,11 +54,12 @@ class Wanted(NamedTuple):
     text: str = ""
 
 
-ANY: Final = Wanted()
+ANY: Final[Mapping[str, str]] = {}
 
 
 class ProtocolLog:
     """The log of all bearers. `record` and `name` are called in the event loop, the rest in any thread.
+    What is ``wanted`` are members of `Wanted` by name.
 
     ``max_entries`` 0 keeps nothing. ``directory`` is asked for what devices registered, ``wall`` gives epoch
     seconds.
@@ -125,17 +126,18 @@ class ProtocolLog:
 
     # In any thread
 
-    def read(self, after: int, limit: int, wanted: Wanted = ANY) -> dict[str, Any]:
+    def read(self, after: int, limit: int, wanted: Mapping[str, str] = ANY) -> dict[str, Any]:
         """A page of entries with a higher number than ``after``, oldest first.
 
         ``next`` is the ``after`` of the following page: as far as this one has looked.
         """
+        asked = Wanted(**wanted)
         with self._turn:
             found: list[dict[str, Any]] = []
             size, reached = 0, after
             for raw in map(Raw._make, self._digested(after)):
                 reached = raw.seq
-                entry = self._entry(raw, wanted)
+                entry = self._entry(raw, asked)
                 if entry is not None:
                     found.append(entry)
                     size += len(entry["payload_hex"]) + len(entry["payload_text"])
@@ -143,14 +145,15 @@ class ProtocolLog:
                         break
             return self._page(found, reached)
 
-    def read_last(self, limit: int, wanted: Wanted = ANY) -> dict[str, Any]:
+    def read_last(self, limit: int, wanted: Mapping[str, str] = ANY) -> dict[str, Any]:
         """The newest entries, oldest first; after ``next`` come the ones that are not there yet."""
+        asked = Wanted(**wanted)
         with self._turn:
             found: list[dict[str, Any]] = []
             size = 0
             raws = self._digested()
             for raw in map(Raw._make, reversed(raws)):
-                entry = self._entry(raw, wanted)
+                entry = self._entry(raw, asked)
                 if entry is not None:
                     found.append(entry)
                     size += len(entry["payload_hex"]) + len(entry["payload_text"])
@@ -158,22 +161,23 @@ class ProtocolLog:
                         break
             return self._page(found[::-1], raws[-1][0] if raws else self.head)
 
-    def text(self, wanted: Wanted = ANY) -> Iterator[bytes]:
+    def text(self, wanted: Mapping[str, str] = ANY) -> Iterator[bytes]:
         """The log as lines for people: one per message, options and payload indented below."""
+        asked = Wanted(**wanted)
         for piece in self._pieces():
             with self._turn:
-                entries = [self._entry(raw, wanted) for raw in piece]
+                entries = [self._entry(raw, asked) for raw in piece]
             yield "".join(_lines(entry) for entry in entries if entry is not None).encode()
 
-    def pcap(self, wanted: Wanted = ANY) -> Iterator[bytes]:
+    def pcap(self, wanted: Mapping[str, str] = ANY) -> Iterator[bytes]:
         """The log as a packet capture (libpcap format, raw IP); what is around the messages is made up."""
-        capture = Capture()
+        asked, capture = Wanted(**wanted), Capture()
         yield capture.head
         for piece in self._pieces():
             out = bytearray()
             for raw in piece:
                 with self._turn:
-                    entry = self._entry(raw, wanted)
+                    entry = self._entry(raw, asked)
                 if entry is not None:
                     message = parse(raw.bearer, raw.data)
                     data = redacted(raw.bearer, raw.data, message, entry["hidden"])

@@ -26,6 +26,9 @@ Carries = Literal["", "values", "written", "paths", "links", "text", "unknown"]
 class Directory(Protocol):
     """What devices registered and what is observed at them. Asked in any thread."""
 
+    def name(self, peer: Any) -> str:
+        """Who is registered from there, "" when that is not known."""
+
     def model(self, endpoint_name: str, prefix: str) -> tuple[Model, str] | None:
         """Model and alternate path of a device, or of the one behind it with that prefix."""
 
@@ -105,7 +108,7 @@ class Exchanges:
     def note(self, incoming: bool, bearer: str, peer: Hashable, data: bytes) -> Note:
         """What this message is about. Never raises."""
         message = parse(bearer, data)
-        name = self._names.get(peer, "")
+        name = self._names.get(peer) or self._directory.name(peer)
         if message is None:
             return Note(name, "", "Not a CoAP message", "", None, "unknown")
         code = message.code

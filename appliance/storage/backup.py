@@ -37,6 +37,7 @@ MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 _CHUNK: Final = 1024 * 1024
 # Locks, logs and temporary files belong to the running service, damaged files to nobody.
 _LEFT_OUT: Final = ("-wal", "-shm", ".lock", ".clean", ".tmp")
+_FILES: Final = ("files", "content")  # of the file store
 _RENAME_EXCHANGE: Final = 2  # linux/fs.h
 _AT_FDCWD: Final = -100
 
@@ -67,11 +68,14 @@ class Restored:
     kept_as: Path | None
 
 
-def make_backup(state_dir: Path, target: Path, version: str = "") -> tuple[Path, Manifest]:
+def make_backup(
+    state_dir: Path, target: Path, version: str = "", *, files: bool = True
+) -> tuple[Path, Manifest]:
     """Write a backup of the state folder; answers its path and manifest.
 
-    ``target`` is the file, or a folder that gets a file named by the time. The service may run. Raises
-    BackupError, and then no file is left.
+    ``target`` is the file, or a folder that gets a file named by the time. Without ``files`` the list of
+    stored files is in it, but not their content. The service may run. Raises BackupError, and then no file
+    is left.
     """
     state_dir, target = state_dir.resolve(), target.resolve()
     if not state_dir.is_dir():
@@ -85,8 +89,8 @@ def make_backup(state_dir: Path, target: Path, version: str = "") -> tuple[Path,
         raise BackupError(f"{target} exists already: choose another name")
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".homard-backup-") as staging:
-            files = _stage(state_dir, Path(staging) / "files")
-            manifest = Manifest(made_at, version, tuple(files))
+            staged = _stage(state_dir, Path(staging) / "files", files)
+            manifest = Manifest(made_at, version, tuple(staged))
             packed = Path(staging) / "packed"
             _pack(Path(staging) / "files", packed, manifest)
             packed.rename(target)
@@ -140,13 +144,15 @@ def read_manifest(file: Path) -> Manifest:
 # --- making -------------------------------------------------------------------------------------
 
 
-def _stage(state_dir: Path, staging: Path) -> Iterator[BackedUpFile]:
+def _stage(state_dir: Path, staging: Path, files: bool) -> Iterator[BackedUpFile]:
     """Copy what belongs in a backup to a folder where nothing changes any more."""
     staging.mkdir(mode=0o700)
     for path in sorted(state_dir.rglob("*")):
         if path.is_symlink() or not path.is_file() or not _belongs(path.name):
             continue
         name = path.relative_to(state_dir)
+        if not files and name.parts[: len(_FILES)] == _FILES:
+            continue
         copy = staging / name
         copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:

@@ -138,10 +138,15 @@ class FileStore:
                 continue
             if not whole:
                 self._mark(stored, "its content is not what was stored")
+        return self.problems()
+
+    def problems(self) -> list[str]:
+        """A sentence for each file that is known to be damaged."""
+        with self._turn:
+            damaged = [one for one in self._files.values() if one.damaged]
         return [
             f"the file {one.name} ({one.id[:12]}) is damaged, {one.damaged}: upload it again, or remove it"
-            for one in self.all()
-            if one.damaged
+            for one in damaged
         ]
 
     def _mark(self, stored: StoredFile, damaged: str) -> None:

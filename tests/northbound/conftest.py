@@ -7,7 +7,7 @@ import http.client
 import json
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from appliance.northbound.routes import API, Route
 from appliance.northbound.schemas import COMPONENTS
 from appliance.northbound.server import Northbound
 from appliance.northbound.settings import HttpSettings
+from appliance.storage.files import FileStore
 
 PASSWORD = "tide lamp orbit"
 INDEX = "<!doctype html><title>Homard Edge</title><script src=/app.js></script>" + "<p>x</p>" * 200
@@ -232,6 +233,33 @@ class FakeDevices:
         self._here("remove_model", object_id, version)
 
 
+class FakeLog:
+    """A log of as many entries as a test says."""
+
+    def __init__(self) -> None:
+        self.head, self.oldest = 0, 1
+        self.asked: list[tuple[Any, ...]] = []
+
+    def read(self, after: int, limit: int, wanted: Mapping[str, str]) -> dict[str, Any]:
+        self.asked.append((after, limit, dict(wanted)))
+        last = min(self.head, after + limit)
+        entries = [
+            {**COMPONENTS["LogEntry"]["example"], "seq": seq}
+            for seq in range(max(after + 1, self.oldest), last + 1)
+        ]
+        return {"entries": entries, "next": max(last, after), "head": self.head, "oldest": self.oldest}
+
+    def read_last(self, limit: int, wanted: Mapping[str, str]) -> dict[str, Any]:
+        return self.read(max(0, self.head - limit), limit, wanted)
+
+    def text(self, wanted: Mapping[str, str]) -> Iterator[bytes]:
+        self.asked.append(("text", dict(wanted)))
+        yield from (b"", b"one line\n", b"", b"another\n")
+
+    def pcap(self, wanted: Mapping[str, str]) -> Iterator[bytes]:
+        yield b"\xd4\xc3\xb2\xa1"
+
+
 class Reply(NamedTuple):
     status: int
     headers: http.client.HTTPMessage
@@ -356,6 +384,8 @@ class Stand:
     loop: asyncio.AbstractEventLoop
     state: Path
     web: Path
+    log: FakeLog
+    files: FileStore
 
     @property
     def port(self) -> int:
@@ -409,7 +439,9 @@ def stand(
         )
         if account:
             identity.set_password("ines", PASSWORD, create=True)
-        devices, broker = FakeDevices(loop), FakeBroker()
+        devices, broker, log = FakeDevices(loop), FakeBroker(), FakeLog()
+        files = FileStore(tmp_path / "files", 1 << 20, 1 << 19, lambda: 1_777_888_800.0)
+        files.open()
         northbound = Northbound(
             replace(HttpSettings(bind="127.0.0.1", port=0, threads=8, max_streams=4), **changed),
             devices=devices,
@@ -419,11 +451,13 @@ def stand(
             web=web,
             state=state,
             status=lambda: COMPONENTS["Status"]["example"],
+            log=log,
+            files=files,
         )
         if start:
             northbound.start()
             started.append(northbound)
-        return Stand(northbound, identity, devices, broker, loop, state, web)
+        return Stand(northbound, identity, devices, broker, loop, state, web, log, files)
 
     yield build
     for one in started:

@@ -18,7 +18,7 @@ from appliance.lwm2m.codecs import encode
 from appliance.lwm2m.definitions import Definitions, Model
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import Report
-from appliance.southbound.log import ProtocolLog, Wanted
+from appliance.southbound.log import ProtocolLog
 from appliance.southbound.log_exchange import Exchanges, parse
 from appliance.southbound.log_payload import redacted
 from appliance.southbound.udp import UdpPeer
@@ -27,6 +27,7 @@ AT = 1_777_888_999.25
 SECRET = b"a key that nobody may see"
 PEER = UdpPeer(2, ("192.168.7.20", 56830), b"\xc0\xa8\x07\x01")
 PEER6 = UdpPeer(10, ("fd00::20", 56830, 0, 0), b"")
+CELLAR = UdpPeer(2, ("192.168.7.99", 56830), b"")
 DEFINITIONS = Definitions.registered()
 MODEL = Model(DEFINITIONS, dict.fromkeys((0, 1, 3, 4, 5, 11, 21, 23, 3303)))
 
@@ -48,6 +49,9 @@ class Acquainted:
     def __init__(self) -> None:
         self.root = ""
         self.observing: dict[bytes, tuple[Path, ...]] = {}
+
+    def name(self, peer: Any) -> str:
+        return "cellar" if peer == CELLAR else ""
 
     def model(self, endpoint_name: str, prefix: str) -> tuple[Model, str] | None:
         return (MODEL, self.root) if endpoint_name == "kitchen" else None
@@ -91,7 +95,7 @@ class Log(ProtocolLog):
         return entry
 
     def summaries(self, **wanted: str) -> list[str]:
-        return [one["summary"] for one in self.read_last(1000, Wanted(**wanted))["entries"]]
+        return [one["summary"] for one in self.read_last(1000, wanted)["entries"]]
 
     def everything(self) -> bytes:
         return b"".join(self.text()) + b"".join(self.pcap()) + repr(self.read(0, 1000)).encode()
@@ -210,6 +214,14 @@ def test_a_device_below_an_alternate_path_and_one_behind_a_gateway() -> None:
     assert (log.last()["summary"], log.last()["path"]) == ("Read /3/0/9", "/3/0/9")
     log.put(False, coap.GET, "/lwm2m/d01/3303/0")
     assert (log.last()["summary"], log.last()["path"]) == ("Read /d01/3303/0", "/d01/3303/0")
+
+
+def test_who_speaks_is_told_by_the_registry_and_by_the_register_itself() -> None:
+    log = Log()
+    log.put(True, coap.DELETE, "/rd/abcdefghijkl", peer=CELLAR)
+    assert log.last()["endpoint_name"] == "cellar"
+    log.put(True, coap.POST, "/rd", b"</3/0>", b"r", (option.URI_QUERY, b"ep=attic"), peer=PEER6)
+    assert log.last()["endpoint_name"] == "attic"
 
 
 def test_blocks_are_counted() -> None:
@@ -365,7 +377,7 @@ def test_filters() -> None:
     assert log.summaries(bearer="TCP") == []
     assert log.summaries(text="SUCH") == ["Read /3303/0: 4.04 Not Found"]
     assert log.summaries(text="battery") == ["Read /3/0/9: 2.05 Content"]
-    page = log.read(0, 1, Wanted(code="4.04"))
+    page = log.read(0, 1, {"code": "4.04"})
     assert (len(page["entries"]), page["next"]) == (1, 4)
 
 
