@@ -129,11 +129,20 @@ def observe(request: Request) -> Answer:
     "/devices/{endpoint_name}/observations",
     scope="operate",
     summary="Stop observing a path",
-    query=(_TARGET,),
+    query=(
+        _TARGET,
+        Query(
+            "how",
+            {"type": "string", "enum": ["request", "reset"]},
+            "request: the device is told now; reset: it hears RST when it notifies, and may sleep until then",
+            "request",
+        ),
+    ),
     answer="Outcome",
 )
 def cancel_observation(request: Request) -> Answer:
-    return _long(request, request.room.devices.cancel_observation, request.query["path"])
+    reset = (True,) if request.query["how"] == "reset" else ()
+    return _long(request, request.room.devices.cancel_observation, request.query["path"], *reset)
 
 
 @routes.route(

@@ -209,8 +209,8 @@ class FakeDevices:
         self._here("observe", name, path, attributes)
         return COMPONENTS["Outcome"]["example"]
 
-    async def cancel_observation(self, name: str, path: str) -> dict[str, Any]:
-        self._here("cancel_observation", name, path)
+    async def cancel_observation(self, name: str, path: str, *reset: bool) -> dict[str, Any]:
+        self._here("cancel_observation", name, path, *reset)
         return COMPONENTS["Outcome"]["example"]
 
     async def remove(self, name: str) -> None:

@@ -212,10 +212,13 @@ def test_observations(here: Stand, admin: Browser) -> None:
     assert admin.api("PUT", path, {"attributes": {"pmin": 1}}).json["ok"]
     assert admin.api("PUT", path).json["ok"]
     assert admin.api("DELETE", path).json["ok"]
+    assert admin.api("DELETE", f"{path}&how=reset").json["ok"]
+    assert admin.api("DELETE", f"{path}&how=magic").code == "invalid"
     assert here.devices.asked == [
         ("observe", "kitchen", "/3303/0/5700", {"pmin": 1}),
         ("observe", "kitchen", "/3303/0/5700", {}),
         ("cancel_observation", "kitchen", "/3303/0/5700"),
+        ("cancel_observation", "kitchen", "/3303/0/5700", True),
     ]
     assert admin.api("PUT", "/devices/kitchen/observations").code == "invalid"
 
