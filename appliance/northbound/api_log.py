@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from appliance.northbound.api_events import LAST_EVENT_ID
 from appliance.northbound.body import json_bytes
+from appliance.northbound.errors import ApiError
 from appliance.northbound.routes import Answer, Query, Request, Routes
 from appliance.northbound.stream import RETRY_MS, control
 
@@ -21,6 +22,7 @@ routes = Routes()
 # The log is looked at this often: a signal per message would cost every device's message, viewed or not.
 LOOK_S: Final = 0.25
 BATCH: Final = 200
+_TRIES: Final = 4
 # Who is further behind than this is shown the newest instead: a fleet writes faster than anybody reads.
 MAX_BEHIND: Final = 1000
 _SEQ: Final = {"type": "integer", "minimum": 0}
@@ -118,8 +120,7 @@ class LogStream:
         self._wanted = wanted
         self._monotonic = monotonic
         self._keep_alive_s = room.settings.keep_alive_s
-        self._place = ExitStack()
-        self._place.enter_context(room.log_places.one(request.address))
+        self._place = _place(request)
         head = self._log.head
         # After a restart of the appliance the numbers begin anew.
         self._position = head if after is None or after > head else after
@@ -169,8 +170,7 @@ class _Download:
     """Pieces of a file that is made while it is sent; holds a place meanwhile."""
 
     def __init__(self, request: Request, pieces: Iterator[bytes]) -> None:
-        self._place = ExitStack()
-        self._place.enter_context(request.room.log_places.one(request.address))
+        self._place = _place(request)
         self._pieces = pieces
 
     def __iter__(self) -> Iterator[bytes]:
@@ -186,6 +186,22 @@ class _Download:
 
     def close(self) -> None:
         self._place.close()
+
+
+def _place(request: Request) -> ExitStack:
+    """A place among those who look at the log. A page that is loaded anew comes before its old stream has
+    noticed that nobody reads it any more, so a place is waited for a moment. Raises ApiError("busy").
+    """
+    place = ExitStack()
+    for _ in range(_TRIES):
+        try:
+            place.enter_context(request.room.log_places.one(request.address))
+            return place
+        except ApiError:
+            if request.room.closing.wait(LOOK_S):
+                raise
+    place.enter_context(request.room.log_places.one(request.address))
+    return place
 
 
 def _download(
