@@ -21,8 +21,10 @@ from appliance.broker.broker import Broker
 from appliance.config.sections import Settings
 from appliance.devices.acquaintances import Acquaintances
 from appliance.devices.console import Devices
+from appliance.devices.gateway import Gateways
 from appliance.devices.models import ModelStore
 from appliance.devices.observations import Observations, parse_observe_paths
+from appliance.devices.profiles import Profiles
 from appliance.devices.registry import Registry
 from appliance.devices.templates import Templates
 from appliance.devices.translation import Translation
@@ -127,12 +129,18 @@ class Appliance:
             lambda *answer: self.uplink.answered(*answer),
             loop.call_later,
         )
+        gateways = Gateways(
+            self.settings.devices, self.server, self.registry, self.observations, translation, self.wall
+        )
+        profiles = Profiles(self.state)
         self.uplink = DeviceUplink(
             self.settings.devices,
             self.server,
             self.registry,
             self.observations,
             translation,
+            gateways,
+            profiles,
             loop.time,
             self.wall,
         )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Literal
+
+from appliance.storage.errors import DocumentError
 
 ErrorKind = Literal["not_found", "invalid", "conflict", "unreachable", "busy", "failed"]
 
@@ -20,3 +24,12 @@ class DeviceError(Exception):
 def disk_full() -> DeviceError:
     """The disk refused."""
     return DeviceError("failed", "the gateway could not store this", "Check the free space of its disk.")
+
+
+@contextlib.contextmanager
+def durably() -> Iterator[None]:
+    """Around the write of a document: what the disk says becomes a DeviceError."""
+    try:
+        yield
+    except (OSError, DocumentError) as error:
+        raise disk_full() from error

@@ -321,6 +321,7 @@ class Registry:
         gateway = self._by_name.get(gateway_name)
         registration.client.prefix = prefix
         if gateway is None or gateway.ended or registration.ended:
+            registration.gateway = gateway
             if not registration.ended:
                 registration.ended = "deregistered"
                 self._by_id.pop(registration.id, None)

@@ -28,12 +28,10 @@ class Sends:
         self,
         registry: Registry,
         translation: Translation,
-        heard: Callable[[Registration], None],
         then: Callable[[Registration], None],
     ) -> None:
         self._registry = registry
         self._translation = translation
-        self._heard = heard
         self._then = then
 
     def take(self, content_format: int | None, payload: bytes, source: Source, reply: Reply) -> None:
@@ -42,7 +40,6 @@ class Sends:
         if registration is None:
             reply.bad_request("whoever sends must be registered from here; register again")
             return
-        self._heard(registration)
         if content_format is None:
             reply.bad_request("a Send names its content format: 110, 112 or 11544")
             return

@@ -41,6 +41,51 @@ class DevicesSettings:
             "max": 3600.0,
         },
     )
+    awake_s: float = field(
+        default=93.0,
+        metadata={
+            "unit": "s",
+            "doc": "How long a device in queue mode listens after a message, until its own time is known.",
+            "min": 1.0,
+            "max": 86400.0,
+        },
+    )
+    task_ttl_s: float = field(
+        default=604800.0,
+        metadata={
+            "unit": "s",
+            "doc": "How long an operation waits for a device that sleeps when nobody said how long.",
+            "min": 60.0,
+            "max": 31536000.0,
+        },
+    )
+    max_tasks: int = field(
+        default=20000,
+        metadata={
+            "unit": "",
+            "doc": "Operations that may wait for devices at a time, in all.",
+            "min": 1,
+            "max": 1000000,
+        },
+    )
+    max_tasks_per_device: int = field(
+        default=256,
+        metadata={
+            "unit": "",
+            "doc": "Operations that may wait for one device.",
+            "min": 1,
+            "max": 10000,
+        },
+    )
+    kept_tasks: int = field(
+        default=10000,
+        metadata={
+            "unit": "",
+            "doc": "Operations that are shown after they ended; the oldest go first.",
+            "min": 0,
+            "max": 1000000,
+        },
+    )
     max_devices: int = field(
         default=20000,
         metadata={
@@ -48,5 +93,14 @@ class DevicesSettings:
             "doc": "Registrations beyond this number are refused with 5.03.",
             "min": 1,
             "max": 1000000,
+        },
+    )
+    max_end_devices: int = field(
+        default=500,
+        metadata={
+            "unit": "",
+            "doc": "Devices behind one LwM2M gateway (object 25) beyond this number are left out.",
+            "min": 1,
+            "max": 100000,
         },
     )

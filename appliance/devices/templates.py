@@ -14,12 +14,13 @@ from fnmatch import translate
 from pathlib import Path as File
 from typing import Any, Final
 
-from appliance.devices.errors import DeviceError, disk_full
+from tinydb import where
+
+from appliance.devices.errors import DeviceError, durably
 from appliance.lwm2m.attributes import AttributesError, check_attributes
 from appliance.lwm2m.operations import ObjectList
 from appliance.lwm2m.path import Path, PathError
 from appliance.storage.documents import open_documents
-from appliance.storage.errors import DocumentError
 
 MAX_TEMPLATES: Final = 100
 MAX_PATHS: Final = 100
@@ -92,9 +93,6 @@ class Templates:
             self._templates[template.id] = template
         self._sort()
 
-    def __iter__(self) -> Any:
-        return iter(self._templates.values())
-
     def all(self) -> list[Template]:
         """All of them in the order of their names."""
         return sorted(self._templates.values(), key=lambda template: (template.name.casefold(), template.id))
@@ -119,13 +117,19 @@ class Templates:
                 raise DeviceError(
                     "conflict", f"a template is named {template.name!r} already", "Choose another name."
                 )
-        self._store({**self._templates, template.id: template})
+        with durably():
+            self._documents.table("templates").upsert(template.to_api(), where("id") == template.id)
+        self._templates[template.id] = template
+        self._sort()
         return template
 
     def remove(self, template_id: str) -> Template:
         """Take one out. Raises DeviceError."""
         template = self._known(template_id)
-        self._store({key: other for key, other in self._templates.items() if key != template_id})
+        with durably():
+            self._documents.table("templates").remove(where("id") == template_id)
+        del self._templates[template_id]
+        self._sort()
         return template
 
     def _known(self, template_id: str) -> Template:
@@ -135,17 +139,6 @@ class Templates:
                 "not_found", f"no template has the id {template_id!r}", "GET /api/v1/templates lists them."
             )
         return template
-
-    def _store(self, templates: dict[str, Template]) -> None:
-        table = self._documents.table("templates")
-        try:
-            with self._documents.exclusive():
-                table.truncate()
-                table.insert_multiple([template.to_api() for template in templates.values()])
-        except (OSError, DocumentError) as error:
-            raise disk_full() from error
-        self._templates = templates
-        self._sort()
 
     def _sort(self) -> None:
         self._enabled = tuple(template for template in self.all() if template.enabled)

@@ -79,12 +79,14 @@ class Translation:
 
     def registered(self, registration: Registration, done: Done = None, failed: Failed = None) -> None:
         """A Register was taken."""
-        body = {
+        body: dict[str, object] = {
             "version": registration.client.version,
             "lifetime_s": registration.lifetime_s,
             "binding": registration.binding,
             "address": str(registration.client.peer),
         }
+        if registration.gateway is not None:
+            body["gateway"] = registration.gateway.endpoint_name
         self._accept(registration, "registered", body, done, failed)
 
     def updated(self, registration: Registration, done: Done = None, failed: Failed = None) -> None:
@@ -126,6 +128,18 @@ class Translation:
     def operation(self, registration: Registration, body: dict[str, object], done: Done = None) -> None:
         """An operation asked for by a person or a program ended; ``body`` says which and how."""
         self._accept(registration, "operation", body, done, None)
+
+    def task(self, registration: Registration, body: dict[str, object]) -> None:
+        """A task began to wait for the device, or ended without its answer."""
+        self._accept(registration, "task", body, None, None)
+
+    def slept(self, registration: Registration) -> None:
+        """A device in queue mode listens no longer."""
+        self._accept(registration, "asleep", None, None, None)
+
+    def woke(self, registration: Registration) -> None:
+        """A device in queue mode was heard."""
+        self._accept(registration, "awake", None, None, None)
 
     def removed(self, registration: Registration, done: Done = None) -> None:
         """The device is forgotten, its entity with it."""
@@ -248,6 +262,16 @@ class Translation:
         event.update(body)
         return event
 
+    def history(self, registration: Registration, before: int | None, limit: int) -> list[dict[str, object]]:
+        """The device's rows of the journal, newest first, each with a sentence."""
+        rows = self._broker.read_last(limit, registration.endpoint_name, None, before)
+        events = []
+        for row in reversed(rows):
+            event = self.event(row, registration)
+            event["words"] = _sentence(event)
+            events.append(event)
+        return events
+
     def shown(
         self, registration: Registration, reports: Sequence[Report], source: str
     ) -> list[dict[str, object]]:
@@ -327,6 +351,36 @@ def _guessed_type(value: object, raw: bool) -> ResourceType:
             return ResourceType.FLOAT
         case _:
             return ResourceType.OPAQUE if raw else ResourceType.STRING
+
+
+_SENTENCES = {
+    "registered": "Registered",
+    "updated": "Registration updated",
+    "deregistered": "Deregistered",
+    "expired": "Not heard within its lifetime",
+    "asleep": "Fell asleep",
+    "awake": "Woke up",
+    "send": "Sent values of its own accord",
+    "removed": "Removed",
+}
+
+
+def _sentence(event: Mapping[str, object]) -> str:
+    """One line for the time line."""
+    kind, words = str(event["kind"]), str(event.get("words", ""))
+    if kind in ("value", "send"):
+        values = event.get("values")
+        shown = values if isinstance(values, list) else []
+        listed = ", ".join(f"{one['path']} = {one['text']}" for one in shown[:3])
+        more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+        return f"{'Sent' if kind == 'send' else 'Reported'} {listed}{more}"
+    if kind in ("operation", "task"):
+        state = f" {event['state']}" if kind == "task" else ""
+        return f"{event.get('operation', '')} {event.get('path', '')}{state}: {words}"
+    if kind in ("observation", "refused") and "path" in event:
+        return f"{'Observation' if kind == 'observation' else 'Refused'} {event['path']}: {words}"
+    known = _SENTENCES.get(kind, kind)
+    return f"{known}: {words}" if words else known
 
 
 def _observed(registration: Registration, path: Path) -> bool:

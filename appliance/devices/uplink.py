@@ -10,11 +10,15 @@ import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
 
+from appliance.devices.gateway import Gateways
 from appliance.devices.observations import Observations, refusal_words
-from appliance.devices.registry import SHARED_LIST_BYTES, Locations, Registration, Registry, expiry
+from appliance.devices.profiles import Profiles
+from appliance.devices.registry import SHARED_LIST_BYTES, Locations, Peer, Registration, Registry, expiry
+from appliance.devices.sends import Sends
 from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation
-from appliance.lwm2m.operations import Register, Update
+from appliance.lwm2m.gateway import GATEWAY
+from appliance.lwm2m.operations import ObjectList, Register, Update
 from appliance.lwm2m.registration import RegistrationError, settle_update
 from appliance.southbound.server import (
     LwM2MServer,
@@ -39,6 +43,8 @@ class DeviceUplink:
         registry: Registry,
         observations: Observations,
         translation: Translation,
+        gateways: Gateways,
+        profiles: Profiles,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -50,6 +56,11 @@ class DeviceUplink:
         self._monotonic = monotonic
         self._wall = wall
         self._locations = Locations()
+        self._gateways = gateways
+        self._profiles = profiles
+        self._sends = Sends(registry, translation, self._contact)
+        # A device was heard, and its answer has left: what waits for it may go.
+        self.contact: Callable[[Registration], None] = lambda _: None
 
     # Registration interface
 
@@ -59,10 +70,13 @@ class DeviceUplink:
         if not endpoint_name:
             reply.bad_request("ep is missing, and nothing else tells who you are")
             return
-        if operation.profiles and not operation.objects.payload:
-            # OMA Core 1.2 §6.2.1: the client sends its list when its profile is not known.
-            reply.conflict("this profile is not known: register with the list of objects")
-            return
+        if operation.profiles:
+            objects = self._profiles.resolve(operation.profiles, operation.objects)
+            if objects is None:
+                # OMA Core 1.2 §6.2.1: the client sends its list when its profile is not known.
+                reply.conflict("this profile is not known: register with the list of objects")
+                return
+            operation = operation._replace(objects=objects)
         known = self._registry.named(endpoint_name)
         if known is None and len(self._registry) >= self._settings.max_devices:
             reply.unavailable("this server has as many devices as it may have")
@@ -91,19 +105,40 @@ class DeviceUplink:
                     self._translation.deregistered(known, "replaced by a new registration")
                 registration.client.learned_format = known.client.learned_format
                 self._close(known)
+                if known.gateway is not None:
+                    self._gateways.dropped(known)
+                if known.end_devices:
+                    self._gateways.replaced(known, registration)
             self._registry.add(registration)
             self._translation.registered(
                 registration,
-                partial(reply.created, registration.id, partial(self._observations.reconcile, registration)),
+                partial(reply.created, registration.id, partial(self._registered, registration)),
                 partial(self._unstored, reply),
             )
         except StorageFull as error:
             self._unstored(reply, error)
 
+    def _registered(self, registration: Registration) -> None:
+        """The answer has left."""
+        if registration.ended:
+            return  # replaced by the next one, before this one was on disk
+        self._contact(registration)
+        self._observations.reconcile(registration)
+        if registration.end_devices is not None or GATEWAY in registration.client.objects.objects:
+            self._gateways.registered(registration)
+
+    def _contact(self, registration: Registration) -> None:
+        """Whoever was heard, all behind the same gateway are within reach with him."""
+        speaker = registration.gateway or registration
+        self.contact(speaker)
+        if speaker.end_devices is not None:
+            for device in list(speaker.end_devices.values()):
+                self.contact(device)
+
     def update(self, location: str, operation: Update, source: Source, reply: Reply) -> None:
         """OMA Core §6.2.2: refreshes the lifetime; parameters are partial, an object list replaces."""
         registration = self._registry.at(location)
-        if registration is None:
+        if registration is None or registration.gateway is not None:
             reply.not_found("no such registration; register again")
             return
         if registration.client.identity != source.identity:
@@ -115,6 +150,7 @@ class DeviceUplink:
             reply.refuse(error.code, str(error))
             return
         registration.seen_at = self._wall()
+        before = registration.client.objects
         try:
             changed = self._apply(registration, operation, source) or self._registry.unsaved(registration)
             self._registry.refresh(registration, self._monotonic())
@@ -122,17 +158,24 @@ class DeviceUplink:
                 self._registry.save(registration)
             self._translation.updated(
                 registration,
-                partial(reply.changed, partial(self._updated, registration, changed)),
+                partial(reply.changed, partial(self._updated, registration, changed, before)),
                 partial(self._unstored, reply),
             )
         except StorageFull as error:
             self._unstored(reply, error)
 
-    def _updated(self, registration: Registration, changed: bool) -> None:
+    def _updated(self, registration: Registration, changed: bool, before: ObjectList) -> None:
         """The answer has left."""
+        if registration.ended:
+            return
         if changed:
             self._server.follow(registration.client)
+            if registration.end_devices is not None:
+                self._gateways.moved(registration)
+        self._contact(registration)
         self._observations.updated(registration)
+        if registration.end_devices is not None or GATEWAY in registration.client.objects.objects:
+            self._gateways.updated(registration, before)
 
     def _apply(self, registration: Registration, operation: Update, source: Source) -> bool:
         """Take over what the Update carries; true when the stored registration must be written again."""
@@ -169,7 +212,7 @@ class DeviceUplink:
     def deregister(self, location: str, source: Source, reply: Reply) -> None:
         """OMA Core §6.2.3."""
         registration = self._registry.at(location)
-        if registration is None:
+        if registration is None or registration.gateway is not None:
             reply.not_found("no such registration")
             return
         if registration.client.identity != source.identity:
@@ -199,6 +242,8 @@ class DeviceUplink:
         failed: Callable[[Exception], None] | None,
     ) -> None:
         self._close(registration)
+        if registration.end_devices is not None:
+            self._gateways.ended(registration, reason)
         self._registry.end(registration, reason)
         if reason == "expired":
             self._translation.expired(registration)
@@ -234,12 +279,39 @@ class DeviceUplink:
                 notification.reports,
                 "notify",
                 _receipt(notification),
-                partial(self._server.accept, notification),
+                partial(self._accepted, registration, notification),
                 partial(self._lost, notification),
                 notification.warning,
             )
         except StorageFull as error:
             self._lost(notification, error)
+            return
+        self.contact(registration)
+
+    def _accepted(self, registration: Registration, notification: Notification) -> None:
+        self._server.accept(notification)
+        if registration.ended:
+            return
+        self._contact(registration)
+        path = notification.observation.path
+        if path and path[0] == GATEWAY:
+            self._gateways.refresh(registration)
+
+    def send(self, content_format: int | None, payload: bytes, source: Source, reply: Reply) -> None:
+        """OMA Core §6.4.6: what a device reports without having been asked."""
+        self._sends.take(content_format, payload, source, reply)
+
+    def disconnected(self, peer: Peer) -> None:
+        """A connection is gone, and with it what was observed over it (RFC 8323 §3.4, RFC 7641 §4.5).
+
+        The registration lives on; what is wanted is asked for again after the device's next message.
+        """
+        for registration in self._registry.at_peer(peer):
+            for one in (registration, *(registration.end_devices or {}).values()):
+                try:
+                    self._observations.end_all(one)
+                except StorageFull as error:
+                    log.warning("%s: the end of its observations: %s", one.endpoint_name, error)
 
     def _lost(self, notification: Notification, error: Exception) -> None:
         """Not on disk: no ACK, and what the device sends again counts as new."""
@@ -262,10 +334,6 @@ class DeviceUplink:
             partial(self._server.accept, notification),
             partial(self._lost, notification),
         )
-
-    def send(self, content_format: int | None, payload: bytes, source: Source, reply: Reply) -> None:
-        """OMA Core §6.4.5: not taken yet."""
-        reply.not_found("no Send is taken here")
 
     def strange_notification(self, observation: Observation, source: Source) -> None:
         """Refused: NoSec, and from an address the registration does not have. Shown, and once per address."""

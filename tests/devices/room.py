@@ -17,9 +17,15 @@ from aiocoap.numbers import codes, types
 from appliance.broker.broker import Broker
 from appliance.broker.entities import JournalRow
 from appliance.devices.console import Devices
+from appliance.devices.gateway import Gateways
 from appliance.devices.observations import Observations
+from appliance.devices.presence import Presence
+from appliance.devices.profiles import Profiles
+from appliance.devices.presence import Presence
 from appliance.devices.registry import Registration, Registry
 from appliance.devices.settings import DevicesSettings
+from appliance.devices.tasks import Tasks
+from appliance.devices.tasks import Tasks
 from appliance.devices.templates import Templates
 from appliance.devices.translation import Translation
 from appliance.devices.uplink import DeviceUplink
@@ -73,15 +79,49 @@ class Room:
             lambda *answer: self.uplink.answered(*answer),
             lambda _, call: call(),
         )
+        self.gateways = Gateways(
+            self.settings, self.server, self.registry, self.observations, self.translation, self.wall
+        )
+        self.profiles = Profiles(self.state)
         self.uplink = DeviceUplink(
             self.settings,
             self.server,
             self.registry,
             self.observations,
             self.translation,
+            self.gateways,
+            self.profiles,
             lambda: self.now,
             self.wall,
         )
+        self.presence = Presence(self.settings, self.database, lambda: self.now)
+        self.presence.slept, self.presence.woke = self.translation.slept, self.translation.woke
+        self.tasks = Tasks(
+            self.settings,
+            self.database,
+            self.server,
+            self.registry,
+            self.presence,
+            self.wall,
+            lambda *ended: self.devices.record(*ended),
+            lambda task: self.devices.task_turned(task),
+        )
+        self.uplink.contact = self._contact
+        self.observations.may_ask = self.presence.listens
+        self.presence = Presence(self.settings, self.database, lambda: self.now)
+        self.presence.slept, self.presence.woke = self.translation.slept, self.translation.woke
+        self.tasks = Tasks(
+            self.settings,
+            self.database,
+            self.server,
+            self.registry,
+            self.presence,
+            self.wall,
+            lambda *ended: self.devices.record(*ended),
+            lambda task: self.devices.task_turned(task),
+        )
+        self.uplink.contact = self._contact
+        self.observations.may_ask = self.presence.listens
         self.devices = Devices(
             self.settings,
             self.server,
@@ -93,10 +133,22 @@ class Room:
             lambda *_: None,
             self.database.flush,
             self.templates,
+            self.tasks,
+            self.presence,
         )
         self.server._uplink = self.uplink
         self.registry.load(self.now)
         self.observations.load({})
+        self.presence.load()
+        self.tasks.load()
+
+    def _contact(self, registration: Registration) -> None:
+        self.presence.heard(registration)
+        self.tasks.contact(registration)
+
+    def _contact(self, registration: Registration) -> None:
+        self.presence.heard(registration)
+        self.tasks.contact(registration)
 
     def close(self) -> None:
         self.broker.stop()
