@@ -25,16 +25,16 @@ class Acquaintances:
         found = self._registry.at_peer(peer)
         return found[0].endpoint_name if len(found) == 1 else ""
 
-    def model(self, endpoint_name: str, prefix: str) -> tuple[Model, str] | None:
-        """Model and alternate path of a device, or the model of the one behind it with that prefix."""
+    def model(self, endpoint_name: str) -> tuple[Model, str] | None:
+        """Model and alternate path of a device."""
         registration = self._registry.named(endpoint_name)
-        if registration is None:
-            return None
-        root = registration.client.root
-        for behind, device in (registration.end_devices or {}).copy().items() if prefix else ():
-            if behind.strip("/") == prefix.strip("/"):
-                return device.client.model, root
-        return None if prefix else (registration.client.model, root)
+        return None if registration is None else (registration.client.model, registration.client.root)
+
+    def behind(self, endpoint_name: str) -> dict[str, Model]:
+        """The models of the devices behind a gateway by their prefixes, without slashes."""
+        registration = self._registry.named(endpoint_name)
+        behind = {} if registration is None else (registration.end_devices or {}).copy()
+        return {prefix.strip("/"): device.client.model for prefix, device in behind.items()}
 
     def observed(self, endpoint_name: str, token: bytes) -> tuple[str, tuple[Path, ...]] | None:
         """Prefix and paths of the observation with this token, at that device or behind it."""

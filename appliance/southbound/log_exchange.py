@@ -13,11 +13,15 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from appliance.coap import message as coap
 from appliance.coap import options as option
 from appliance.lwm2m import content_format as formats
+from appliance.lwm2m.codecs import CodecError, cbor, senml_json
 from appliance.lwm2m.definitions import Model
 from appliance.lwm2m.path import Path, PathError
 
 _STREAMS: Final = frozenset({"TCP", "TLS"})
 _REMEMBERED: Final = 8192  # of each kind; the oldest gives way
+_SHOWN_PATHS: Final = 8  # of a composite, in its summary
+_NAMES: Final = 200
+_LONGEST_NAME: Final = 100
 _SIGNALS: Final = {0xE1: "CSM", 0xE2: "Ping", 0xE3: "Pong", 0xE4: "Release", 0xE5: "Abort"}  # RFC 8323 §5
 
 Carries = Literal["", "values", "written", "paths", "links", "text", "unknown"]
@@ -29,8 +33,11 @@ class Directory(Protocol):
     def name(self, peer: Any) -> str:
         """Who is registered from there, "" when that is not known."""
 
-    def model(self, endpoint_name: str, prefix: str) -> tuple[Model, str] | None:
-        """Model and alternate path of a device, or of the one behind it with that prefix."""
+    def model(self, endpoint_name: str) -> tuple[Model, str] | None:
+        """Model and alternate path of a device."""
+
+    def behind(self, endpoint_name: str) -> Mapping[str, Model]:
+        """The models of the devices behind a gateway by their prefixes, without slashes."""
 
     def observed(self, endpoint_name: str, token: bytes) -> tuple[str, tuple[Path, ...]] | None:
         """Prefix and paths of the observation of that device with this token."""
@@ -101,7 +108,7 @@ class Exchanges:
     def __init__(self, directory: Directory, names: Mapping[Hashable, str]) -> None:
         self._directory = directory
         self._names = names
-        self._ours: dict[bytes, Subject] = {}
+        self._ours: dict[tuple[bool, bytes], Subject] = {}  # the engines count their tokens each for itself
         self._theirs: dict[tuple[Hashable, bytes], Subject] = {}
         self._messages: dict[tuple[Hashable, int, bool], str] = {}
 
@@ -119,9 +126,9 @@ class Exchanges:
         if code == coap.EMPTY:
             return self._empty(incoming, bearer, peer, message, name)
         if code >> 5 == 0:
-            note = self._request(incoming, peer, message, name)
+            note = self._request(incoming, peer, message, name, is_stream(bearer))
         else:
-            note = self._response(incoming, peer, message, name)
+            note = self._response(incoming, peer, message, name, is_stream(bearer))
         if not is_stream(bearer) and message.type in (coap.CON, coap.NON):
             _remember(self._messages, (peer, message.mid, incoming), note.summary)
         return note
@@ -136,13 +143,15 @@ class Exchanges:
         summary = "Empty" if is_stream(bearer) else words.get(message.type, "Empty")
         return Note(name, "0.00 Empty", summary, "", None, "")
 
-    def _request(self, incoming: bool, peer: Hashable, message: coap.Message, name: str) -> Note:
+    def _request(
+        self, incoming: bool, peer: Hashable, message: coap.Message, name: str, stream: bool
+    ) -> Note:
         subject = _asked_of_us(message) if incoming else self._asked_by_us(message, name)
         if incoming:
             _remember(self._theirs, (peer, message.token), subject)
             name = name or _own_name(message)
         else:
-            _remember(self._ours, message.token, subject)
+            _remember(self._ours, (stream, message.token), subject)
         block = option.find_uint(message.options, option.BLOCK1) or option.find_uint(
             message.options, option.BLOCK2
         )
@@ -150,11 +159,13 @@ class Exchanges:
         path = "" if subject.paths is None else subject.target.replace(" ", "")
         return Note(name, coap.code_text(message.code), summary, path, subject, subject.asks)
 
-    def _response(self, incoming: bool, peer: Hashable, message: coap.Message, name: str) -> Note:
+    def _response(
+        self, incoming: bool, peer: Hashable, message: coap.Message, name: str, stream: bool
+    ) -> Note:
         code = coap.code_text(message.code)
         token = message.token
         observing = option.find(message.options, option.OBSERVE) is not None
-        subject = self._ours.get(token) if incoming else self._theirs.get((peer, token))
+        subject = self._ours.get((stream, token)) if incoming else self._theirs.get((peer, token))
         words = ""
         if subject is None and incoming and name:
             found = self._directory.observed(name, token)
@@ -162,7 +173,7 @@ class Exchanges:
                 prefix, paths = found
                 target = _target(prefix, paths)
                 subject = Subject("Notify", target, paths, prefix, "", "values", True)
-                _remember(self._ours, token, subject)
+                _remember(self._ours, (stream, token), subject)
         if subject is None:
             return Note(name, code, f"Answer to something unknown: {code}", "", None, "unknown")
         if subject.observes and observing:
@@ -170,7 +181,7 @@ class Exchanges:
                 words = f"Notify {subject.target}"
             else:
                 # The first answer is that of the Observe; what follows are notifications.
-                _remember(self._ours, token, subject._replace(words="Notify"))
+                _remember(self._ours, (stream, token), subject._replace(words="Notify"))
         words = words or f"{subject.words} {subject.target}".rstrip()
         block = option.find_uint(message.options, option.BLOCK2)
         if block is None:
@@ -182,6 +193,8 @@ class Exchanges:
     def _asked_by_us(self, message: coap.Message, name: str) -> Subject:
         """One of the server's operations (Transport §6.4.3), told by method, path and options."""
         options = message.options
+        if message.code in (coap.FETCH, coap.PATCH, coap.IPATCH):
+            return self._composite(message, name)
         prefix, path = self._place(option.uri_path(options), name)
         if path is None:
             target = "/" + "/".join(option.uri_path(options))
@@ -192,18 +205,10 @@ class Exchanges:
         match message.code:
             case coap.GET if option.accept(options) == formats.LINK:
                 return Subject("Discover", target, paths, prefix, "", "links")
-            case coap.GET | coap.FETCH:
-                words = {0: "Observe", 1: "Cancel Observation"}.get(
-                    -1 if observe is None else observe, "Read"
-                )
-                if message.code == coap.FETCH:
-                    words, paths = f"{words}-Composite", (Path(),)
-                asks: Carries = "paths" if message.code == coap.FETCH else ""
-                return Subject(words, target, paths, prefix, asks, "values", observe == 0)
+            case coap.GET:
+                return Subject(_reading(observe), target, paths, prefix, "", "values", observe == 0)
             case coap.PUT if not message.payload and option.find(options, option.URI_QUERY) is not None:
                 return Subject("Write-Attributes", target, paths, prefix, "", "text")
-            case coap.IPATCH | coap.PATCH:
-                return Subject("Write-Composite", target, (Path(),), prefix, "written", "text")
             case coap.PUT:
                 return Subject("Write", target, paths, prefix, "written", "text")
             case coap.DELETE:
@@ -216,10 +221,25 @@ class Exchanges:
                 return Subject("Write", target, paths, prefix, "written", "text")
         return Subject(_method(message.code), target, paths, prefix, "written", "unknown")
 
+    def _composite(self, message: coap.Message, name: str) -> Subject:
+        """A composite names its paths in its body; one in blocks hardly does so that it could be read."""
+        root = self._root(name)
+        names = [one.removeprefix(root) for one in names_in(message)]
+        shown = names[:_SHOWN_PATHS] + (["…"] if len(names) > _SHOWN_PATHS else [])
+        target = ", ".join(shown) or "/"
+        if message.code != coap.FETCH:
+            return Subject("Write-Composite", target, (Path(),), "", "written", "text")
+        observe = option.observe(message.options)
+        words = f"{_reading(observe)}-Composite"
+        return Subject(words, target, (Path(),), "", "paths", "values", observe == 0)
+
+    def _root(self, name: str) -> str:
+        known = self._directory.model(name) if name else None
+        return known[1] if known is not None else ""
+
     def _place(self, segments: list[str], name: str) -> tuple[str, Path | None]:
         """Prefix and path in a Uri-Path; the alternate path of the device goes before both."""
-        known = self._directory.model(name, "") if name else None
-        root = [part for part in known[1].split("/") if part] if known is not None else []
+        root = [part for part in self._root(name).split("/") if part]
         if root and segments[: len(root)] == root:
             segments = segments[len(root) :]
         prefix = ""
@@ -253,6 +273,27 @@ def _asked_of_us(message: coap.Message) -> Subject:
             return Subject("Download of a file", "", None, "", "unknown", "unknown")
     target = "/" + "/".join(option.uri_path(message.options))
     return Subject(_method(message.code), target, None, "", "unknown", "text")
+
+
+def names_in(message: coap.Message) -> list[str]:
+    """The paths named in the body of a composite operation: names of a SenML pack; [] of anything else."""
+    try:
+        if option.content_format(message.options) in (formats.SENML_CBOR, formats.SENML_ETCH_CBOR):
+            pack = cbor.loads(message.payload)
+        else:
+            pack = senml_json.loads(message.payload)
+    except CodecError:
+        return []
+    names, base = [], ""
+    for record in pack[:_NAMES] if isinstance(pack, list) else ():
+        if isinstance(record, dict):
+            base = str(record.get(-2, record.get("bn", base)))
+            names.append((base + str(record.get(0, record.get("n", ""))))[:_LONGEST_NAME])
+    return names
+
+
+def _reading(observe: int | None) -> str:
+    return "Read" if observe is None else "Cancel Observation" if observe else "Observe"
 
 
 def _own_name(message: coap.Message) -> str:

@@ -7,7 +7,6 @@ registration is masked too: over NoSec it is all that a stranger would need to s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -15,11 +14,11 @@ from typing import Final, NamedTuple
 from appliance.coap import message as coap
 from appliance.coap import options as option
 from appliance.lwm2m import content_format as formats
-from appliance.lwm2m.codecs import CodecError, cbor, decode, senml_json
+from appliance.lwm2m.codecs import CodecError, decode, decode_send
 from appliance.lwm2m.definitions import Definitions, Model
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import Report
-from appliance.southbound.log_exchange import Directory, Note, Subject, frame_head, is_stream
+from appliance.southbound.log_exchange import Directory, Note, Subject, frame_head, is_stream, names_in
 
 SECRET_OBJECTS: Final = frozenset({0, 21, 23})  # Security, OSCORE, COSE (Core §6.1, Appendix E)
 MAX_TEXT: Final = 8192
@@ -64,6 +63,8 @@ _FORMATS: Final = {
 _NUMBERS: Final = frozenset(
     {option.OBSERVE, option.URI_PORT, option.MAX_AGE, option.SIZE1, option.SIZE2, option.NO_RESPONSE}
 )
+# What a gateway answers in these names the devices behind it.
+_PREFIXED: Final = frozenset({formats.SENML_JSON, formats.SENML_CBOR, formats.LWM2M_CBOR})
 _MASK: Final = b"*"
 
 
@@ -99,15 +100,18 @@ class Payloads:
         if note.carries in ("text", "links"):
             return Shown(_readable(payload), False)
         if note.carries == "paths":
-            return Shown(_names(option.content_format(message.options), payload), False)
+            return Shown("\n".join(names_in(message))[:MAX_TEXT] or _readable(payload), False)
         return self._values(note.endpoint_name, subject, message, written=note.carries == "written", at=at)
 
     def _values(
         self, name: str, subject: Subject, message: coap.Message, *, written: bool, at: float
     ) -> Shown:
         assert subject.paths is not None
-        found = self._directory.model(name, subject.prefix) if name else None
+        found = self._directory.model(name) if name else None
         model, root = found if found is not None else (self._any_model(), "")
+        behind = self._directory.behind(name) if name else {}
+        place = subject.prefix.strip("/")
+        model = behind.get(place, self._any_model()) if place else model
         raw = _NOTHING if all(_plain(path, model, written) for path in subject.paths) else _HIDDEN
         raw = raw if raw.hidden else Shown(_readable(message.payload), False)
         if _is_piece(message, request=message.code >> 5 == 0):
@@ -117,12 +121,20 @@ class Payloads:
         if written and number is None:
             return raw  # the arguments of an Execute, or nothing we would send
         try:
-            reports = decode(number, message.payload, base, model, root + subject.prefix, now=at)
+            if not base and number in _PREFIXED:
+                parts = decode_send(number, message.payload, behind, model, root, now=at)
+            else:
+                parts = {place: decode(number, message.payload, base, model, root + subject.prefix, now=at)}
         except CodecError:
             return raw
-        if not all(_plain(report.path, model, written) for report in reports):
-            return _HIDDEN
-        return Shown(_told(reports, model), False)
+        lines: list[str] = []
+        for prefix, reports in parts.items():
+            prefix = prefix.strip("/")
+            model = behind.get(prefix, model)
+            if not all(_plain(report.path, model, written) for report in reports):
+                return _HIDDEN
+            lines += _told(f"/{prefix}" if prefix else "", reports, model)
+        return Shown("\n".join(lines)[:MAX_TEXT], False)
 
     def _any_model(self) -> Model:
         """Of a device we know nothing of: every object, in its newest version."""
@@ -207,7 +219,7 @@ def _is_piece(message: coap.Message, *, request: bool) -> bool:
     return block is not None and block >= 8  # not both the first one and the last
 
 
-def _told(reports: Iterable[Report], model: Model) -> str:
+def _told(prefix: str, reports: Iterable[Report], model: Model) -> list[str]:
     lines: list[str] = []
     for report in reports:
         if len(lines) == _MAX_LINES:
@@ -219,8 +231,8 @@ def _told(reports: Iterable[Report], model: Model) -> str:
             value = f"{value[:_MAX_VALUE]}…"
         named = f" {resource.name}" if resource is not None else ""
         units = f" {resource.units}" if resource is not None and resource.units else ""
-        lines.append(f"{report.path}{named} = {value}{units}{_moment(report.at)}")
-    return "\n".join(lines)[:MAX_TEXT]
+        lines.append(f"{prefix}{report.path}{named} = {value}{units}{_moment(report.at)}")
+    return lines
 
 
 def _moment(at: float | None) -> str:
@@ -242,24 +254,3 @@ def _readable(payload: bytes) -> str:
         text = payload[: error.start].decode()
     text = text[:MAX_TEXT]
     return text if all(letter.isprintable() or letter in "\r\n\t" for letter in text) else ""
-
-
-def _names(content_format: int | None, payload: bytes) -> str:
-    """The paths that a composite operation asks for: names of a SenML pack, keys of LwM2M CBOR."""
-    try:
-        if content_format in (formats.SENML_CBOR, formats.SENML_ETCH_CBOR, formats.LWM2M_CBOR):
-            pack = cbor.loads(payload)
-        else:
-            pack = senml_json.loads(payload)
-    except CodecError:
-        return ""
-    if not isinstance(pack, list):
-        return str(pack)[:MAX_TEXT]
-    names, base = [], ""
-    for record in pack[:_MAX_LINES]:
-        if isinstance(record, dict):
-            base = str(record.get(-2, record.get("bn", base)))
-            names.append(base + str(record.get(0, record.get("n", ""))))
-        else:
-            names.append(json.dumps(record, default=str))
-    return "\n".join(names)[:MAX_TEXT]

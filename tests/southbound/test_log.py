@@ -53,8 +53,11 @@ class Acquainted:
     def name(self, peer: Any) -> str:
         return "cellar" if peer == CELLAR else ""
 
-    def model(self, endpoint_name: str, prefix: str) -> tuple[Model, str] | None:
+    def model(self, endpoint_name: str) -> tuple[Model, str] | None:
         return (MODEL, self.root) if endpoint_name == "kitchen" else None
+
+    def behind(self, endpoint_name: str) -> dict[str, Model]:
+        return {"d01": MODEL} if endpoint_name == "kitchen" else {}
 
     def observed(self, endpoint_name: str, token: bytes) -> tuple[str, tuple[Path, ...]] | None:
         paths = self.observing.get(token)
@@ -152,8 +155,8 @@ def test_operations_in_the_words_of_lwm2m() -> None:
         "Create /3303",
         "Write /3/0",
         "Delete /3303/1",
-        "Read-Composite /",
-        "Observe-Composite /",
+        "Read-Composite /3/0/9",
+        "Observe-Composite /3/0/9",
         "Write-Composite /",
         "Send",
         "Deregister",
@@ -214,6 +217,25 @@ def test_a_device_below_an_alternate_path_and_one_behind_a_gateway() -> None:
     assert (log.last()["summary"], log.last()["path"]) == ("Read /3/0/9", "/3/0/9")
     log.put(False, coap.GET, "/lwm2m/d01/3303/0")
     assert (log.last()["summary"], log.last()["path"]) == ("Read /d01/3303/0", "/d01/3303/0")
+
+
+def test_composites_name_their_paths_and_those_of_devices_behind_a_gateway() -> None:
+    log = Log()
+    log.acquainted.root = "/lwm2m"
+    body = b'[{"n":"/lwm2m/d01/3303/0/5700"},{"n":"/lwm2m/3/0/9"}]'
+    log.put(False, coap.FETCH, "", body, b"c", (option.CONTENT_FORMAT, 110))
+    assert log.last()["path"] == "/d01/3303/0/5700,/3/0/9"
+    assert log.last()["payload_text"].splitlines()[0] == "/lwm2m/d01/3303/0/5700"
+    answer = b'[{"n":"/lwm2m/d01/3303/0/5700","v":21},{"n":"/lwm2m/3/0/9","v":87}]'
+    log.put(True, coap.CONTENT, "", answer, b"c", (option.CONTENT_FORMAT, 110))
+    assert sorted(log.last()["payload_text"].splitlines()) == [
+        "/3/0/9 Battery Level = 87 /100",
+        "/d01/3303/0/5700 Sensor Value = 21.0",
+    ]
+    assert log.summaries(path="/3/0") == log.summaries()
+    secret = b'[{"n":"/lwm2m/d01/0/0/5","vd":"YSBrZXk"}]'
+    log.put(True, coap.POST, "/dp", secret, b"s", (option.CONTENT_FORMAT, 110))
+    assert log.last()["hidden"]
 
 
 def test_who_speaks_is_told_by_the_registry_and_by_the_register_itself() -> None:
