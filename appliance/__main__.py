@@ -82,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     backup = _command(commands, "backup", "write all data into one file; the gateway may be running", _backup)
     _add_state(backup)
     backup.add_argument("file", type=Path, help="the file to write, for example homard-backup.tar.gz")
+    backup.add_argument(
+        "--without-files", action="store_true", help="leave out the content of stored files, such as firmware"
+    )
 
     restore = _command(commands, "restore", "bring back a backup; the gateway must be stopped", _restore)
     _add_state(restore)
@@ -283,7 +286,7 @@ def _backup(options: argparse.Namespace) -> int:
     from appliance.composition import CommandFailed, back_up
 
     try:
-        print(back_up(options.state, options.file))
+        print(back_up(options.state, options.file, files=not options.without_files))
     except CommandFailed as error:
         return _fail(str(error))
     return 0

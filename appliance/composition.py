@@ -355,11 +355,13 @@ def _owner_kept(state: Path) -> Iterator[None]:
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def back_up(state: Path, file: Path) -> str:
-    """`homard backup`: one file with everything; the server may be running. Raises CommandFailed."""
+def back_up(state: Path, file: Path, *, files: bool = True) -> str:
+    """`homard backup`: one file with everything, or without the content of stored files; the server may be
+    running. Raises CommandFailed.
+    """
     try:
         with _owner_kept(state):
-            path, manifest = make_backup(state, file, __version__)
+            path, manifest = make_backup(state, file, __version__, files=files)
     except (StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
     return f"{path}: {len(manifest.files)} files, {sum(file.size_bytes for file in manifest.files)} bytes"

@@ -23,6 +23,7 @@ from appliance.storage.backup import make_backup, read_manifest, restore_backup
 from appliance.storage.database import Database
 from appliance.storage.documents import open_documents
 from appliance.storage.errors import BackupError, StorageInUse
+from appliance.storage.files import FileStore
 from appliance.storage.settings import StorageSettings
 
 
@@ -303,3 +304,22 @@ def test_locks_logs_and_damaged_files_stay_out(tmp_path: Path) -> None:
     _, manifest = make_backup(tmp_path / "state", tmp_path / "b.tar.gz")
     state.stop()
     assert [f.name for f in manifest.files] == ["homard.sqlite", "models/own.xml"]
+
+
+def test_the_content_of_stored_files_may_be_left_out(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    store = FileStore(state / "files", 1 << 20, 1 << 20, lambda: 1.0)
+    store.open()
+    stored = store.add(io.BytesIO(b"firmware").read, 8, "fw.bin", "")
+    _, whole = make_backup(state, tmp_path / "whole.tar.gz")
+    target, lean = make_backup(state, tmp_path / "lean.tar.gz", files=False)
+    content = f"files/content/{stored.id}"
+    assert content in {file.name for file in whole.files}
+    assert {file.name for file in lean.files} == {file.name for file in whole.files} - {content}
+    restore_backup(target, tmp_path / "there")
+    again = FileStore(tmp_path / "there/files", 1 << 20, 1 << 20, lambda: 1.0)
+    again.open()
+    assert [(one.name, one.link, one.damaged) for one in again.all()] == [
+        ("fw.bin", stored.link, "its content is missing")
+    ]
+    assert again.add(io.BytesIO(b"firmware").read, 8, "fw.bin", "").damaged == ""
