@@ -24,8 +24,10 @@ from appliance.devices.console import Devices
 from appliance.devices.gateway import Gateways
 from appliance.devices.models import ModelStore
 from appliance.devices.observations import Observations, parse_observe_paths
+from appliance.devices.presence import Presence
 from appliance.devices.profiles import Profiles
-from appliance.devices.registry import Registry
+from appliance.devices.registry import Registration, Registry
+from appliance.devices.tasks import Tasks
 from appliance.devices.templates import Templates
 from appliance.devices.translation import Translation
 from appliance.devices.uplink import DeviceUplink, read_receipt
@@ -144,6 +146,21 @@ class Appliance:
             loop.time,
             self.wall,
         )
+        self.presence = Presence(self.settings.devices, self.database, loop.time)
+        self.presence.slept, self.presence.woke = translation.slept, translation.woke
+        self.devices: Devices
+        self.tasks = Tasks(
+            self.settings.devices,
+            self.database,
+            self.server,
+            self.registry,
+            self.presence,
+            self.wall,
+            lambda *ended: self.devices.record(*ended),
+            lambda task: self.devices.task_turned(task),
+        )
+        self.uplink.contact, self.uplink.left = self._contact, self.tasks.left
+        self.observations.may_ask = self.presence.listens
         self.devices = Devices(
             self.settings.devices,
             self.server,
@@ -155,9 +172,17 @@ class Appliance:
             models.store,
             self.database.hasten,
             templates,
+            self.tasks,
+            self.presence,
+            gateways,
+            profiles,
         )
         alive = self.registry.load(loop.time())
         self.observations.load(self._last_numbers(translation))
+        self.presence.load()
+        waiting = self.tasks.load()
+        if waiting:
+            log.info("%d tasks taken up again", waiting)
         if alive:
             log.info("%d registrations taken up again", alive)
 
@@ -226,17 +251,25 @@ class Appliance:
             numbers.setdefault(token, (number, message_id, max(0.0, now - at_ms / 1000)))
         return numbers
 
+    def _contact(self, registration: Registration) -> None:
+        """A device was heard: first it counts as awake, then what waits for it goes."""
+        self.presence.heard(registration)
+        self.tasks.contact(registration)
+
     async def _expire(self) -> None:
         while True:
             await asyncio.sleep(_EXPIRY_PERIOD_S)
             try:
                 self.uplink.expire()
+                self.presence.fall_asleep()
+                self.tasks.expire()
             except Exception:  # the task of a room ends here: a full disk must not end expiry for good
                 log.exception("expiry failed; trying again")
 
     async def _reconcile(self) -> None:
         for number, registration in enumerate(list(self.registry)):
             self.observations.reconcile(registration)
+            self.tasks.contact(registration)
             if number % _RECONCILE_SLICE == _RECONCILE_SLICE - 1:
                 await asyncio.sleep(_RECONCILE_PERIOD_S)
 
@@ -307,6 +340,7 @@ class Appliance:
             "journal_head": self.broker.head(),
             "coap_port": self.server.port,
             "nosec": True,
+            "tasks": self.tasks.counts(),
             "warnings": warnings,
         }
 

@@ -184,10 +184,17 @@ class Broker:
         return self._journal.read_after(seq, limit, entity, kinds)
 
     def read_last(
-        self, limit: int, entity: str | None = None, kinds: Collection[str] | None = None
+        self,
+        limit: int,
+        entity: str | None = None,
+        kinds: Collection[str] | None = None,
+        before: int | None = None,
     ) -> list[JournalRow]:
-        """The newest ``limit`` committed rows, ascending. Any thread. Raises StorageError."""
-        return self._journal.read_last(limit, entity, kinds)
+        """The newest ``limit`` committed rows, of those before a number, ascending. Any thread.
+
+        Raises StorageError.
+        """
+        return self._journal.read_last(limit, entity, kinds, before)
 
     def wait_after(self, seq: int, timeout_s: float) -> bool:
         """Wait until a row later than ``seq`` is committed; False at the timeout or at stop. Any thread."""

@@ -162,13 +162,17 @@ class Journal:
             rows += self._select(f"slot < {turn}", seq, head, limit - len(rows), entity, kinds, "ASC")
         return rows
 
-    def read_last(self, limit: int, entity: str | None, kinds: Collection[str] | None) -> list[JournalRow]:
-        """The newest ``limit`` rows, ascending. Raises StorageError."""
+    def read_last(
+        self, limit: int, entity: str | None, kinds: Collection[str] | None, before: int | None = None
+    ) -> list[JournalRow]:
+        """The newest ``limit`` rows, of those before a number, ascending. Raises StorageError."""
         with self._lock:
             head = self._head
-            if entity is None and kinds is None and len(self._recent) >= limit:
+            if entity is None and kinds is None and before is None and len(self._recent) >= limit:
                 return self._recent[len(self._recent) - limit :]
         least = max(head - self.slots, 0)
+        if before is not None:
+            head = max(min(head, before - 1), least)
         turn = head % self.slots
         rows = self._select(f"slot <= {turn}", least, head, limit, entity, kinds, "DESC")
         if len(rows) < limit and head > turn:

@@ -9,35 +9,36 @@ Longer than 400 lines: it is the whole vocabulary of the API towards devices, on
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import secrets
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from appliance.devices.errors import DeviceError
+from appliance.devices.errors import DeviceError, disk_full
+from appliance.devices.gateway import Gateways
 from appliance.devices.observations import Observations
+from appliance.devices.presence import Presence
+from appliance.devices.profiles import Profiles
 from appliance.devices.registry import Attributes, Registration, Registry
+from appliance.devices.requests import build, masked, observable, path_of, timeout_of
 from appliance.devices.settings import DevicesSettings
+from appliance.devices.tasks import OPEN, Task, Tasks
 from appliance.devices.templates import Templates, read_attributes
 from appliance.devices.translation import Translation, iso
 from appliance.devices.wishes import MAX_COMPOSITE_PATHS
-from appliance.lwm2m.codecs import CodecError
 from appliance.lwm2m.ddf import DdfError, parse_ddf
-from appliance.lwm2m.definitions import Definitions, ObjectDefinition, ResourceDefinition
-from appliance.lwm2m.operations import (
-    Create,
-    Delete,
-    Discover,
-    Execute,
-    Read,
-    Write,
-    WriteAttributes,
-    check_execute_arguments,
-)
-from appliance.lwm2m.path import Path, PathError
-from appliance.lwm2m.values import Report, ValueFormatError, from_json
+from appliance.lwm2m.definitions import Definitions, ObjectDefinition
+from appliance.lwm2m.gateway import GATEWAY
+from appliance.lwm2m.operations import Create, Delete, Read, Write, WriteComposite
+from appliance.lwm2m.path import Path
+from appliance.lwm2m.values import Report
 from appliance.lwm2m.words import failure_words, outcome_words
 from appliance.southbound.server import Downlink, LwM2MServer, Response
 from appliance.storage.errors import StorageFull
+
+_BATCH_SLICE = 100  # tasks made in one turn of the loop
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,10 @@ class Devices:
         store_model: Callable[[int, str, bytes | None], None],
         hasten: Callable[[], None],
         templates: Templates,
+        tasks: Tasks,
+        presence: Presence,
+        gateways: Gateways,
+        profiles: Profiles,
     ) -> None:
         self._settings = settings
         self._server = server
@@ -68,6 +73,10 @@ class Devices:
         self._store_model = store_model
         self._hasten = hasten
         self._templates = templates
+        self._tasks = tasks
+        self._presence = presence
+        self._gateways = gateways
+        self._profiles = profiles
 
     # Look
 
@@ -117,6 +126,7 @@ class Devices:
             "content_formats": list(client.objects.content_formats),
             "learned_format": client.learned_format,
             "parameters": dict(registration.parameters),
+            "end_devices": sorted(one.endpoint_name for one in (registration.end_devices or {}).values()),
             "objects": [
                 {"id": object_id, "version": versions.get(object_id), "instances": sorted(found)}
                 for object_id, found in sorted(instances.items())
@@ -150,7 +160,7 @@ class Devices:
     def values(self, endpoint_name: str, path: str = "/") -> dict[str, Any]:
         """Last known values at and below a path; no traffic."""
         registration = self._require(endpoint_name)
-        return {"values": self._translation.values(registration, _path(path))}
+        return {"values": self._translation.values(registration, path_of(path))}
 
     def event(self, row: Any) -> dict[str, Any]:
         """A row of the journal in the shape of the API."""
@@ -161,37 +171,284 @@ class Devices:
     async def operate(
         self, endpoint_name: str, request: Mapping[str, Any], origin: str = ""
     ) -> dict[str, Any]:
-        """Carry out one operation; the outcome is what the device answered."""
-        registration = self._alive(endpoint_name)
-        path = _path(_text(request, "path", "/"))
-        verb = _text(request, "operation", "")
-        timeout_s = self._timeout(request)
-        content_format = request.get("content_format")
-        if content_format is not None and type(content_format) is not int:
-            raise DeviceError(
-                "invalid", "content_format must be a number", "Use 0, 42, 60, 110, 112, 11542 or 11543."
+        """Carry out one operation: its outcome is what the device answered.
+
+        For a device that sleeps: {"task", "state", "expected_at", "words"}, and it is on disk then. So also
+        for one that is not there, if ``ttl_s`` says how long to wait for it.
+        """
+        registration = self._require(endpoint_name)
+        if registration.ended and not registration.queue_mode and request.get("ttl_s") is None:
+            self._alive(endpoint_name)
+        operation = build(registration, request)
+        turned: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
+
+        def turn(task: Task) -> None:
+            if not turned.done():
+                turned.set_result(task)
+
+        try:
+            self._tasks.submit(
+                registration,
+                request,
+                operation=operation,
+                timeout_s=timeout_of(request, self._settings.operation_timeout_s),
+                origin=origin,
+                waiter=turn,
+                **_terms(request),
             )
-        operation = self._operation(registration, verb, path, request)
-        response = await self._send(registration, operation, timeout_s, content_format)
-        source = "read"
-        reports = response.reports
+        except StorageFull as error:
+            raise disk_full() from error
+        self._hasten()
+        task = await turned
+        return self._queued(registration, task) if task.state in OPEN else self._ended(task)
+
+    def _queued(self, registration: Registration, task: Task) -> dict[str, Any]:
+        expected_at = self._expected_at(registration)
+        when = "" if expected_at is None else f" and is expected at {expected_at[11:16]} UTC"
+        return {
+            "task": task.id,
+            "state": task.state,
+            "expected_at": expected_at,
+            "words": f"Queued. {task.reason}{when}.",
+        }
+
+    def _ended(self, task: Task) -> dict[str, Any]:
+        """The outcome of a task that a person waited for; raises DeviceError when there is none."""
+        outcome = task.outcome
+        shown = f"{task.verb} {task.shown_path}"
+        if not task.kept:
+            # What happened at the device has happened; only our own record of it is missing.
+            words = task.reason if outcome is None else outcome["words"]
+            error = disk_full()
+            raise DeviceError(error.kind, f"{shown}: {words}; but {error.message}", error.next_step)
+        if task.state == "done" and outcome is not None:
+            return {**outcome, "task": task.id}
+        if task.fault == "invalid":
+            raise DeviceError("invalid", f"{shown}: {task.reason}", "Check the values and the format.")
+        if task.state in ("cancelled", "superseded"):
+            raise DeviceError("conflict", f"{shown}: {task.reason}", "Ask again if it is still wanted.")
+        busy = outcome is not None and outcome["text"] == "queue full"
+        raise DeviceError(
+            "busy" if busy else "unreachable",
+            f"{shown}: {task.reason}",
+            "The device may sleep or be out of reach; its last values are still shown.",
+        )
+
+    async def submit(self, request: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
+        """One operation for many devices, each a task of its own: {"batch", "tasks", "refused"}.
+
+        When this answers, all of them are on disk.
+        """
+        operation = _mapping(request, "operation")
+        names = self._chosen(request)
+        if len(names) + self._tasks.counts()["open"] > self._settings.max_tasks:
+            self._tasks.room("", len(names))
+        terms, timeout_s = _terms(request), timeout_of(operation, self._settings.operation_timeout_s)
+        terms["ttl_s"] = terms["ttl_s"] or self._settings.task_ttl_s
+        batch, text = secrets.token_hex(6), json.dumps(dict(operation), ensure_ascii=False)
+        refused: list[dict[str, str]] = []
+        tasks = 0
+        for number, name in enumerate(names):
+            if number % _BATCH_SLICE == _BATCH_SLICE - 1:
+                await asyncio.sleep(0)  # the devices asked so far are answered meanwhile
+            try:
+                registration = self._require(name)
+                self._tasks.submit(
+                    registration,
+                    operation,
+                    operation=build(registration, operation),
+                    request_json=text,
+                    timeout_s=timeout_s,
+                    origin=origin,
+                    batch=batch,
+                    told=True,
+                    **terms,
+                )
+                tasks += 1
+            except DeviceError as error:
+                refused.append({"endpoint_name": name, "words": f"{error.message}. {error.next_step}"})
+            except StorageFull:
+                refused.append({"endpoint_name": name, "words": disk_full().message})
+        if not tasks and refused:
+            raise DeviceError("invalid", refused[0]["words"], f"None of {len(refused)} devices takes it.")
+        await self._durably(self._tasks.settle)
+        return {"batch": batch, "tasks": tasks, "refused": refused}
+
+    def _chosen(self, request: Mapping[str, Any]) -> list[str]:
+        if "devices" in request:
+            return [str(name) for name in dict.fromkeys(request["devices"])]
+        wanted = str(request.get("search", "")).casefold()
+        names = sorted(
+            registration.endpoint_name
+            for registration in self._registry
+            if wanted in registration.endpoint_name.casefold()
+            and (not registration.ended or registration.queue_mode)
+        )
+        if not names:
+            raise DeviceError("not_found", "no device fits", "GET /api/v1/devices lists them.")
+        return names
+
+    def tasks(
+        self, endpoint_name: str = "", state: str = "", batch: str = "", after: int = 0, limit: int = 200
+    ) -> dict[str, Any]:
+        """A page of tasks, newest first, and how many there are in each state."""
+        rows = [
+            self._task_row(task)
+            for task in self._tasks.find(
+                endpoint_name=endpoint_name, state=state, batch=batch, after=after, limit=limit + 1
+            )
+        ]
+        following = rows[limit - 1]["id"] if len(rows) > limit else None
+        counts = self._tasks.states(endpoint_name, batch)
+        return {"tasks": rows[:limit], "counts": counts, "next": following}
+
+    def task(self, task_id: int) -> dict[str, Any]:
+        """One task."""
+        return self._task_row(self._known_task(task_id))
+
+    async def cancel_task(self, task_id: int) -> dict[str, Any]:
+        """Give up a task that has not ended."""
+        task = self._known_task(task_id)
+        if task.state not in OPEN:
+            raise DeviceError(
+                "conflict", f"task {task_id} has ended already ({task.state})", "There is nothing to cancel."
+            )
+        self._tasks.cancel(task_id)
+        await self._durably(self._tasks.settle)
+        return self._task_row(task)
+
+    async def retry_task(self, task_id: int, origin: str = "") -> dict[str, Any]:
+        """The same once more, as a task of its own, which waits for the device."""
+        old = self._known_task(task_id)
+        if old.state in OPEN:
+            raise DeviceError("conflict", f"task {task_id} has not ended yet", "Wait for it, or cancel it.")
+        registration = self._require(old.endpoint_name)
+        task = self._tasks.submit(
+            registration,
+            old.request,
+            operation=build(registration, old.request),
+            timeout_s=old.timeout_s,
+            ttl_s=self._settings.task_ttl_s,
+            priority=old.priority,
+            on_lost="unknown" if old.unknown_if_lost else "repeat",
+            origin=origin,
+            told=True,
+        )
+        await self._durably(self._tasks.settle)
+        return self._task_row(task)
+
+    def set_awake(self, endpoint_name: str, awake_s: float | None) -> dict[str, Any]:
+        """How long a device in queue mode listens after each message; None: learned."""
+        registration = self._require(endpoint_name)
+        self._write(lambda: self._presence.set_window(registration, awake_s))
+        return self.device(endpoint_name)
+
+    def timeline(self, endpoint_name: str, before: int = 0, limit: int = 100) -> dict[str, Any]:
+        """What happened to a device, newest first, each with a sentence."""
+        registration = self._require(endpoint_name)
+        events = self._translation.history(registration, before or None, limit)
+        following = events[-1]["seq"] if len(events) == limit else None
+        return {"events": events, "next": following}
+
+    def _known_task(self, task_id: int) -> Task:
+        task = self._tasks.task(task_id)
+        if task is None:
+            raise DeviceError("not_found", f"there is no task {task_id}", "GET /api/v1/tasks lists them.")
+        return task
+
+    def _task_row(self, task: Task) -> dict[str, Any]:
+        registration = self._registry.named(task.endpoint_name)
+        waiting = task.state == "waiting" and registration is not None
+        paths = task.shown_path.split(",")
+        composite = task.verb in ("ReadComposite", "WriteComposite")
+        return {
+            "id": task.id,
+            "endpoint_name": task.endpoint_name,
+            "operation": task.verb,
+            "path": None if composite else paths[0],
+            "paths": paths if composite else None,
+            "request": dict(task.request) if registration is None else masked(registration, task.request),
+            "state": task.state,
+            "priority": task.priority,
+            "created_at": iso(task.created_at),
+            "expires_at": iso(task.expires_at),
+            "sent_at": iso(task.sent_at),
+            "ended_at": iso(task.ended_at),
+            "attempts": task.attempts,
+            "reason": task.reason,
+            "outcome": task.outcome,
+            "origin": task.origin,
+            "batch": task.batch,
+            "expected_at": self._expected_at(registration) if waiting and registration else None,
+            "progress": None
+            if task.progress is None
+            else {"sent_bytes": task.progress[0], "total_bytes": task.progress[1]},
+        }
+
+    def record(
+        self, registration: Registration, task: Task, operation: Downlink, response: Response
+    ) -> dict[str, Any]:
+        """Keep what a task brought: values, and what happened, in the journal. Gives the outcome."""
+        reports: Sequence[Report] = response.reports
+        source, created = "read", None
         if response.ok:
-            if isinstance(operation, Write | Create):
-                source, reports = "write", ()
-                if isinstance(operation, Write):
-                    reports = tuple(report for report in operation.reports if _readable(registration, report))
+            if isinstance(operation, Write | WriteComposite):
+                source = "write"
+                reports = [report for report in operation.reports if _readable(registration, report)]
             elif isinstance(operation, Delete):
                 self._translation.forget_values(registration, operation.path)
-        created = None
-        if isinstance(operation, Create) and operation.instance_id is not None:
-            created = Path(operation.object_id, operation.instance_id)
-        return await self._finish(registration, verb, path, response, reports, source, created)
+            elif isinstance(operation, Create) and operation.instance_id is not None:
+                created = Path(operation.object_id, operation.instance_id)
+        outcome = self._kept(registration, task.verb, task.shown_path, response, reports, source, created)
+        body = {
+            "operation": task.verb,
+            "path": task.shown_path,
+            "code": response.code,
+            "words": outcome["words"],
+            "ok": response.ok,
+            "rtt_ms": outcome["rtt_ms"],
+            "task": task.id,
+        }
+        try:
+            if response.ok and reports:
+                self._translation.reports(registration, reports, source, None, None, None, response.warning)
+            self._translation.operation(registration, body, None)
+        except StorageFull:
+            task.kept = False
+        if response.ok and isinstance(operation, Read) and operation.path == Path(GATEWAY):
+            self._gateways.refresh(registration)
+        return outcome
+
+    def task_turned(self, task: Task) -> None:
+        """A task began to wait, or ended without an answer: told on the live page."""
+        registration = self._registry.named(task.endpoint_name)
+        if registration is None:
+            return
+        body = {
+            "task": task.id,
+            "operation": task.verb,
+            "path": task.shown_path,
+            "state": task.state,
+            "words": task.reason,
+        }
+        try:
+            self._translation.task(registration, body)
+        except StorageFull:
+            log.warning("%s: what became of task %d is not in the journal", task.endpoint_name, task.id)
+
+    def _awake_until(self, registration: Registration) -> str | None:
+        left_s = self._presence.until_s(registration)
+        return None if left_s is None else iso(self._translation.wall() + left_s)
+
+    def _expected_at(self, registration: Registration) -> str | None:
+        expected_in_s = self._presence.expected_in_s(registration)
+        return None if expected_in_s is None else iso(self._translation.wall() + expected_in_s)
 
     async def observe(
         self, endpoint_name: str, path: str, attributes: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """Observe from now on, over every registration; attributes are given again each time, too."""
-        return await self._observe(endpoint_name, (str(_observable(_path(path))),), attributes or {})
+        return await self._observe(endpoint_name, (str(observable(path_of(path))),), attributes or {})
 
     async def observe_composite(self, endpoint_name: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Observe {"paths": […], "attributes": {…}} as one; where a device cannot, one by one."""
@@ -200,7 +457,7 @@ class Devices:
             raise DeviceError(
                 "invalid", f"a composite observation has 1 to {MAX_COMPOSITE_PATHS} paths", "Use several."
             )
-        targets = dict.fromkeys(str(_observable(_path(str(path)))) for path in paths)
+        targets = dict.fromkeys(str(observable(path_of(str(path)))) for path in paths)
         return await self._observe(endpoint_name, tuple(targets), request.get("attributes") or {})
 
     async def _observe(
@@ -228,17 +485,25 @@ class Devices:
             return {**outcome, "code": None, "text": "", "words": words}
         return await self._finish(registration, verb, key, response, response.reports, "notify")
 
-    async def cancel_observation(self, endpoint_name: str, path: str) -> dict[str, Any]:
-        """Stop observing: actively where it is active, and not wanted any more.
+    async def cancel_observation(self, endpoint_name: str, path: str, reset: bool = False) -> dict[str, Any]:
+        """Stop observing, and not wanted any more: actively where it is active, or with ``reset`` by the RST
+        that the device gets to its next notification (RFC 7641 §3.6), which does not have to wake for it.
 
         ``path`` is the id of a row: of a composite observation its paths, joined by commas.
         """
         registration = self._require(endpoint_name)
-        key = ",".join(str(_path(part)) for part in path.split(","))
+        key = ",".join(str(path_of(part)) for part in path.split(","))
         self._write(lambda: self._observations.unwant(registration, key))
         observation = registration.observations.get(key)
         if observation is None:
             self._observations.reconcile(registration)  # of a composite there may be single ones
+            return self._outcome("Cancel", key, Response(0x45), [])
+        if not reset and not self._presence.listens(registration):
+            words = "Not wanted any more; the device sleeps, and is told when it wakes."
+            return {**self._outcome("Cancel", key, Response(0x45), []), "words": words}
+        if reset:
+            self._server.end_observation(observation)
+            self._write(lambda: self._observations.end(registration, observation))
             return self._outcome("Cancel", key, Response(0x45), [])
         response = await self._server.cancel_observation(observation, self._settings.operation_timeout_s)
         self._write(lambda: self._observations.end(registration, observation))
@@ -267,14 +532,33 @@ class Devices:
     async def remove(self, endpoint_name: str) -> None:
         """Forget a device, its values and what was wanted of it."""
         registration = self._require(endpoint_name)
+        self._tasks.forget(endpoint_name)
         self._server.forget(registration.client)
+        self._presence.forget(endpoint_name)
 
         def gone(done: Callable[[], None]) -> None:
+            if registration.end_devices is not None:
+                self._gateways.ended(registration, "deregistered")
+            if registration.gateway is not None:
+                self._gateways.dropped(registration)
             self._observations.forget(registration)
             self._registry.remove(registration)
             self._translation.removed(registration, done)
 
         await self._durably(gone)
+
+    def profiles(self) -> dict[str, Any]:
+        """Profile ids of LwM2M 1.2 and what they stand for."""
+        named = (dict(one.parameters).get("pid") for one in self._registry if one.client.version >= "1.2")
+        return {"profiles": self._profiles.rows(Counter(pid for pid in named if pid))}
+
+    def put_profile(self, pid: str, links: str) -> dict[str, Any]:
+        """Say what a profile id stands for, from the next Register on."""
+        return self._profiles.put(pid, links)
+
+    def remove_profile(self, pid: str) -> None:
+        """Forget a profile."""
+        self._profiles.remove(pid)
 
     # Models
 
@@ -325,7 +609,7 @@ class Devices:
         try:
             self._store_model(object_id, version, xml)
         except OSError as error:
-            raise _full() from error
+            raise disk_full() from error
 
     def _refresh_models(self, object_id: int) -> None:
         self._observations.wishes_changed()
@@ -368,7 +652,7 @@ class Devices:
             grace = min(self._settings.expiry_grace_s, registration.lifetime_s / 10)
             if registration.expires - grace <= self._monotonic():
                 return "late"
-        return "online"
+        return "online" if self._presence.listens(registration) else "asleep"
 
     def _row(self, registration: Registration) -> dict[str, Any]:
         client = registration.client
@@ -391,170 +675,19 @@ class Devices:
             else iso(self._translation.wall() + remaining),
             "binding": registration.binding,
             "queue_mode": registration.queue_mode,
+            "awake_until": self._awake_until(registration),
+            "expected_at": self._expected_at(registration),
+            "awake_s": self._presence.window_s(registration),
+            "tasks": self._tasks.counts_of(name),
             "observations": {"active": len(registration.observations), "wanted": len(wanted)},
             "manufacturer": known(name, Path(3, 0, 0)),
             "model": known(name, Path(3, 0, 1)),
             "battery": known(name, Path(3, 0, 9)),
             "rssi": known(name, Path(4, 0, 2)),
             "warnings": list(registration.warnings),
+            "gateway": registration.gateway.endpoint_name if registration.gateway is not None else None,
+            "prefix": client.prefix or None,
         }
-
-    def _timeout(self, request: Mapping[str, Any]) -> float:
-        timeout_s = request.get("timeout_s", self._settings.operation_timeout_s)
-        if (
-            isinstance(timeout_s, bool)
-            or not isinstance(timeout_s, int | float)
-            or not 0.5 <= timeout_s <= 600
-        ):
-            raise DeviceError("invalid", "timeout_s must be a number of seconds from 0.5 to 600")
-        return float(timeout_s)
-
-    def _operation(
-        self, registration: Registration, verb: str, path: Path, request: Mapping[str, Any]
-    ) -> Downlink:
-        match verb:
-            case "Read":
-                return Read(_at_least_object(path, verb))
-            case "Discover":
-                return Discover(_at_least_object(path, verb))
-            case "Write":
-                return self._write_operation(registration, path, request)
-            case "WriteAttributes":
-                return self._write_attributes(registration, _at_least_object(path, verb), request)
-            case "Execute":
-                if path.level != 3:
-                    raise DeviceError(
-                        "invalid", f"Execute needs a resource, not {path}", "Name it like /3/0/4."
-                    )
-                arguments = _text(request, "arguments", "")
-                try:
-                    check_execute_arguments(arguments)
-                except ValueError as error:
-                    raise DeviceError(
-                        "invalid", str(error), "Write them like 0='value',1 (OMA Core §6.3.5)."
-                    ) from error
-                return Execute(path, arguments)
-            case "Create":
-                return self._create_operation(registration, path, request)
-            case "Delete":
-                if path.level not in (2, 4):
-                    raise DeviceError(
-                        "invalid", f"Delete needs an object instance, not {path}", "Name it like /3303/5."
-                    )
-                return Delete(path)
-            case _:
-                raise DeviceError(
-                    "invalid",
-                    f"unknown operation {verb!r}",
-                    "Use Read, Write, WriteAttributes, Execute, Create, Delete or Discover.",
-                )
-
-    def _write_attributes(
-        self, registration: Registration, path: Path, request: Mapping[str, Any]
-    ) -> WriteAttributes:
-        client = registration.client
-        given = read_attributes(
-            _mapping(request, "attributes"), version=client.version, path=path, model=client.model
-        )
-        if not given:
-            raise DeviceError("invalid", "no attribute is given", 'For example {"pmin": 10, "pmax": 300}.')
-        return WriteAttributes(path, dict(given))
-
-    def _write_operation(self, registration: Registration, path: Path, request: Mapping[str, Any]) -> Write:
-        if path.level < 2:
-            raise DeviceError(
-                "invalid", f"Write needs an instance or a resource, not {path}", "Name it like /3/0/14."
-            )
-        mode = request.get("mode", "update" if path.level == 2 else "replace")
-        if mode not in ("update", "replace"):
-            raise DeviceError("invalid", f"mode {mode!r} is unknown", 'Use "update" or "replace".')
-        if "value" in request and path.level >= 3 and not isinstance(request["value"], dict):
-            reports = [self._report(registration, path, request["value"])]
-        else:
-            values = request.get("values", request.get("value"))
-            if not isinstance(values, Mapping) or not values:
-                raise DeviceError(
-                    "invalid", "a Write needs a value", 'Give {"value": …} or {"values": {"id": …}}.'
-                )
-            reports = list(self._reports(registration, path, values))
-        return Write(path, tuple(reports), mode == "replace")
-
-    def _create_operation(self, registration: Registration, path: Path, request: Mapping[str, Any]) -> Create:
-        instance = request.get("instance", path.instance_id)
-        if path.level not in (1, 2) or path.object_id is None:
-            raise DeviceError("invalid", f"Create needs an object, not {path}", "Name it like /3303.")
-        if instance is not None and (
-            isinstance(instance, bool) or not isinstance(instance, int) or not 0 <= instance < 65535
-        ):
-            raise DeviceError("invalid", "instance must be a number from 0 to 65534")
-        if path.object_id not in registration.client.objects.objects:
-            raise DeviceError(
-                "conflict",
-                f"{registration.endpoint_name} did not register object {path.object_id}",
-                "A device creates instances only of objects it lists.",
-            )
-        if instance is None:
-            taken = {
-                known.instance_id
-                for known in registration.client.objects.instances
-                if known.object_id == path.object_id
-            }
-            instance = next(number for number in range(65535) if number not in taken)
-        base = Path(path.object_id, instance)
-        values = request.get("values", {})
-        if not isinstance(values, Mapping):
-            raise DeviceError("invalid", "values must map resource ids to values")
-        return Create(path.object_id, instance, tuple(self._reports(registration, base, values)))
-
-    def _reports(self, registration: Registration, path: Path, values: Mapping[str, Any]) -> Iterable[Report]:
-        for key, value in values.items():
-            try:
-                child = path.child(int(key))
-            except (ValueError, PathError) as error:
-                raise DeviceError(
-                    "invalid", f"{key!r} is no id below {path}", "Ids are numbers from 0 to 65534."
-                ) from error
-            if isinstance(value, Mapping):
-                if child.level >= 4:
-                    raise DeviceError("invalid", f"{child} cannot hold further values")
-                yield from self._reports(registration, child, value)
-            else:
-                yield self._report(registration, child, value)
-
-    def _report(self, registration: Registration, path: Path, value: object) -> Report:
-        resource: ResourceDefinition | None = registration.client.model.resource(path)
-        if resource is None:
-            if isinstance(value, bool | int | float | str):
-                return Report(path, value, None, False)
-            raise DeviceError(
-                "invalid",
-                f"the type of {path} is unknown",
-                "Upload the model of the object, or give a string, a number or a boolean.",
-            )
-        if path.level == 3 and resource.multiple:
-            raise DeviceError(
-                "invalid",
-                f"{path} ({resource.name}) has several instances",
-                'Give {"values": {"0": …}} with one value for each.',
-            )
-        try:
-            return Report(path, from_json(value, resource), None, True)
-        except ValueFormatError as error:
-            raise DeviceError("invalid", f"{path}: {error}") from error
-
-    async def _send(
-        self,
-        registration: Registration,
-        operation: Downlink,
-        timeout_s: float,
-        content_format: int | None = None,
-    ) -> Response:
-        try:
-            return await self._server.send(registration.client, operation, timeout_s, content_format)
-        except CodecError as error:
-            raise DeviceError(
-                "invalid", str(error), "Choose another content format or check the values."
-            ) from error
 
     async def _finish(
         self,
@@ -568,16 +701,7 @@ class Devices:
     ) -> dict[str, Any]:
         """Keep what was learned and how it went, then say it: who has the outcome finds it in the journal."""
         reports = list(reports)
-        if response.warning and response.ok:  # what a device says to an error belongs to that answer alone
-            registration.warn(response.warning)
-        if not response.failure:
-            registration.seen_at = self._translation.wall()
-        shown = self._translation.shown(registration, reports, source) if response.ok else []
-        outcome = self._outcome(verb, path, response, shown)
-        if created is not None and outcome["location"] is None and response.ok:
-            outcome["location"] = str(
-                created
-            )  # a device that was told the id need not say it (OMA Core §6.3.6)
+        outcome = self._kept(registration, verb, str(path), response, reports, source, created)
         body = {
             "operation": verb,
             "path": str(path),
@@ -603,6 +727,27 @@ class Devices:
                 f"{verb} {path}: {outcome['words']}",
                 "The device may sleep or be out of reach; its last values are still shown.",
             )
+        return outcome
+
+    def _kept(
+        self,
+        registration: Registration,
+        verb: str,
+        path: str,
+        response: Response,
+        reports: Iterable[Report],
+        source: str,
+        created: Path | None,
+    ) -> dict[str, Any]:
+        if response.warning and response.ok:  # what a device says to an error belongs to that answer alone
+            registration.warn(response.warning)
+        if not response.failure:
+            registration.seen_at = self._translation.wall()
+        shown = self._translation.shown(registration, list(reports), source) if response.ok else []
+        outcome = self._outcome(verb, path, response, shown)
+        if created is not None and outcome["location"] is None and response.ok:
+            # A device that was told the id need not say it (OMA Core §6.3.6).
+            outcome["location"] = str(created)
         return outcome
 
     def _outcome(
@@ -632,7 +777,7 @@ class Devices:
         try:
             change()
         except StorageFull as error:
-            raise _full() from error
+            raise disk_full() from error
 
     async def _durably(self, change: Callable[[Callable[[], None]], None]) -> None:
         committed = asyncio.get_running_loop().create_future()
@@ -644,12 +789,12 @@ class Devices:
         try:
             change(done)
         except StorageFull as error:
-            raise _full() from error
+            raise disk_full() from error
         self._hasten()
         try:
             await asyncio.wait_for(committed, 10)
         except TimeoutError as error:
-            raise _full() from error
+            raise disk_full() from error
 
 
 def _readable(registration: Registration, report: Report) -> bool:
@@ -658,38 +803,22 @@ def _readable(registration: Registration, report: Report) -> bool:
     return resource is None or "R" in resource.operations
 
 
-def _full() -> DeviceError:
-    return DeviceError("failed", "the gateway could not store this", "Check the free space of its disk.")
-
-
-def _path(text: str) -> Path:
-    try:
-        return Path.parse(text)
-    except PathError as error:
-        raise DeviceError("invalid", f"{text!r} is no path: {error}", "Write it like /3/0/1.") from error
-
-
-def _at_least_object(path: Path, verb: str) -> Path:
-    if path.level == 0:
-        raise DeviceError("invalid", f"{verb} needs an object at least", "Name it like /3.")
-    return path
-
-
-def _observable(path: Path) -> Path:
-    return _at_least_object(path, "Observe")
-
-
-def _text(request: Mapping[str, Any], name: str, default: str) -> str:
-    value = request.get(name, default)
-    if not isinstance(value, str):
-        raise DeviceError("invalid", f"{name} must be a string")
-    return value
+def _terms(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What a request says of its task: how long to wait, how urgent, what if the answer is lost."""
+    ttl_s, priority, on_lost = (request.get(name) for name in ("ttl_s", "priority", "on_lost"))
+    if ttl_s is not None and (isinstance(ttl_s, bool) or not isinstance(ttl_s, int | float) or ttl_s < 1):
+        raise DeviceError("invalid", "ttl_s must be a number of seconds, 1 or more")
+    if priority is not None and (type(priority) is not int or not 0 <= priority <= 9):
+        raise DeviceError("invalid", "priority must be a number from 0 to 9")
+    if on_lost not in (None, "repeat", "unknown"):
+        raise DeviceError("invalid", 'on_lost must be "repeat" or "unknown"')
+    return {"ttl_s": ttl_s, "priority": 5 if priority is None else priority, "on_lost": on_lost}
 
 
 def _mapping(request: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = request.get(name)
     if not isinstance(value, Mapping):
-        raise DeviceError("invalid", f"{name} must be an object", 'For example {"pmin": 10, "pmax": 300}.')
+        raise DeviceError("invalid", f"{name} must be an object")
     return value
 
 

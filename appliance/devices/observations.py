@@ -142,8 +142,9 @@ class Observations:
     ) -> None:
         """Somebody asked for this observation: it is wanted until he says otherwise."""
         self._wishes.ask(registration, str(key), attributes, done)
-        if registration.refused is not None:
-            registration.refused.pop(str(key), None)
+        for noted in (registration.refused, registration.remarks, registration.attributed):
+            if noted is not None:
+                noted.pop(str(key), None)
 
     def unwant(
         self, registration: Registration, key: Path | str, done: Callable[[], None] | None = None
@@ -151,8 +152,9 @@ class Observations:
         """Not wanted any more, not even as a default."""
         self._wishes.refrain(registration, str(key), done)
         self._settled(registration, str(key))
-        if registration.refused is not None:
-            registration.refused.pop(str(key), None)
+        for noted in (registration.refused, registration.given):
+            if noted is not None:
+                noted.pop(str(key), None)
 
     def forget(self, registration: Registration) -> None:
         """The device is removed: neither active nor wanted."""
@@ -191,7 +193,7 @@ class Observations:
         """The registration ended, or its connection: its observations with it (OMA Core §6.2.3)."""
         for observation in list(registration.observations.values()):
             self.end(registration, observation)
-        registration.refused = registration.remarks = registration.attributed = None
+        registration.refused = registration.remarks = registration.attributed = registration.given = None
 
     def end(self, registration: Registration, observation: Observation) -> None:
         """One observation ended, by either side."""
@@ -204,7 +206,7 @@ class Observations:
 
     def _settled(self, registration: Registration, key: str) -> None:
         """What was noted about one observation on its way holds no longer."""
-        for noted in (registration.remarks, registration.attributed, registration.given):
+        for noted in (registration.remarks, registration.attributed):
             if noted is not None:
                 noted.pop(key, None)
 
@@ -257,6 +259,8 @@ class Observations:
             registration.refused.pop(key, None)
         if given:
             registration.given = {**(registration.given or {}), key: given}
+        elif registration.given is not None:
+            registration.given.pop(key, None)
         if remark:
             self._remark(registration, key, remark)
         self._database.write(
@@ -339,7 +343,7 @@ class Observations:
         ``tell`` hands its values to ``answered`` too.
         """
         written = (registration.attributed or {}).get(wish.key)
-        if wish.attributes and (
+        if self._to_write(registration, wish) and (
             written is None or written < len(wish.paths)  # since 1.2 they go along, if the client lets them
         ):
             if registration.client.version >= "1.2" and written is None:
@@ -359,7 +363,7 @@ class Observations:
     ) -> None:
         """The attributes of the path with that number, then of those after it, then the observation."""
         path = wish.paths[number]
-        attributes = dict(wish.attributes)
+        attributes = self._to_write(registration, wish)
         client = registration.client
 
         def taken(response: Response) -> None:
@@ -392,7 +396,7 @@ class Observations:
         done: Callable[[Response], None],
         tell: bool,
     ) -> None:
-        parameters = dict(wish.attributes) if with_attributes else None
+        parameters = (dict(wish.attributes) or None) if with_attributes else None
 
         def established(response: Response) -> None:
             alive = self._registry.at(registration.id) is registration
@@ -441,6 +445,12 @@ class Observations:
             )
         if tell:
             self._answered(registration, wish.key, response)
+
+    def _to_write(self, registration: Registration, wish: Wish) -> dict[str, str | None]:
+        """The attributes of a wish, and as unset those that the device was given before and should lose."""
+        before = registration.given.get(wish.key, ()) if registration.given is not None else ()
+        unset: dict[str, str | None] = {name: None for name, value in before if value is not None}
+        return {**unset, **dict(wish.attributes)}
 
     def _attributed(self, registration: Registration, key: str, number: int) -> None:
         if registration.attributed is None:

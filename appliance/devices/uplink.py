@@ -61,6 +61,8 @@ class DeviceUplink:
         self._sends = Sends(registry, translation, self._contact)
         # A device was heard, and its answer has left: what waits for it may go.
         self.contact: Callable[[Registration], None] = lambda _: None
+        # Its registration has ended, and there is no other one.
+        self.left: Callable[[Registration], None] = lambda _: None
 
     # Registration interface
 
@@ -245,6 +247,7 @@ class DeviceUplink:
         if registration.end_devices is not None:
             self._gateways.ended(registration, reason)
         self._registry.end(registration, reason)
+        self.left(registration)
         if reason == "expired":
             self._translation.expired(registration)
         else:

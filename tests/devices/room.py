@@ -21,10 +21,8 @@ from appliance.devices.gateway import Gateways
 from appliance.devices.observations import Observations
 from appliance.devices.presence import Presence
 from appliance.devices.profiles import Profiles
-from appliance.devices.presence import Presence
 from appliance.devices.registry import Registration, Registry
 from appliance.devices.settings import DevicesSettings
-from appliance.devices.tasks import Tasks
 from appliance.devices.tasks import Tasks
 from appliance.devices.templates import Templates
 from appliance.devices.translation import Translation
@@ -106,21 +104,7 @@ class Room:
             lambda *ended: self.devices.record(*ended),
             lambda task: self.devices.task_turned(task),
         )
-        self.uplink.contact = self._contact
-        self.observations.may_ask = self.presence.listens
-        self.presence = Presence(self.settings, self.database, lambda: self.now)
-        self.presence.slept, self.presence.woke = self.translation.slept, self.translation.woke
-        self.tasks = Tasks(
-            self.settings,
-            self.database,
-            self.server,
-            self.registry,
-            self.presence,
-            self.wall,
-            lambda *ended: self.devices.record(*ended),
-            lambda task: self.devices.task_turned(task),
-        )
-        self.uplink.contact = self._contact
+        self.uplink.contact, self.uplink.left = self._contact, self.tasks.left
         self.observations.may_ask = self.presence.listens
         self.devices = Devices(
             self.settings,
@@ -135,16 +119,14 @@ class Room:
             self.templates,
             self.tasks,
             self.presence,
+            self.gateways,
+            self.profiles,
         )
         self.server._uplink = self.uplink
         self.registry.load(self.now)
         self.observations.load({})
         self.presence.load()
         self.tasks.load()
-
-    def _contact(self, registration: Registration) -> None:
-        self.presence.heard(registration)
-        self.tasks.contact(registration)
 
     def _contact(self, registration: Registration) -> None:
         self.presence.heard(registration)

@@ -42,6 +42,11 @@ def make() -> Path:
             (device.encode(), f"id-{device}", '{"path":"/3303/0/5700"}'),
         )
         write("INSERT INTO desired VALUES (?,?,?)", (device, "/3303/0/5700", "{}"))
+        write(
+            "INSERT INTO tasks VALUES (?,?,?,?,?,?,?)",
+            (None, device, "waiting", None, '{"operation":"Read","path":"/3/0/9"}', "[]", None),
+        )
+        write("INSERT INTO awake VALUES (?,?)", (device, 30.0))
         for value in (1.5, 2.5):
             attributes = {"/3303/0/5700": (value, AT_MS, None), "/3/0/9": (97, AT_MS - 5, {"unit": "%"})}
             broker.accept(

@@ -50,3 +50,13 @@ def test_an_old_database_opens_with_everything_in_it(
     assert broker.cursor("rules") == 3
     assert [receipt for _, receipt, _ in broker.receipts(0)] == [b"\x01\x02"] * 4
     database.close()
+
+
+def test_the_tasks_of_schema_2_are_still_there(tmp_path: Path) -> None:
+    shutil.copyfile(FILES[1], tmp_path / "homard.sqlite")
+    database = Database(tmp_path / "homard.sqlite", StorageSettings())
+    database.open()
+    rows = database.read("SELECT id, endpoint_name, state, outcome FROM tasks ORDER BY id")
+    assert rows == [(1, "one", "waiting", None), (2, "two", "waiting", None)]
+    assert database.read("SELECT endpoint_name, awake_s FROM awake ORDER BY 1") == [("one", 30), ("two", 30)]
+    database.close()
