@@ -124,10 +124,7 @@ class Broker:
             elif created is not None:
                 entity.type = type_
                 self._unannounced.discard(entity_id)
-            if attributes:
-                entity.attributes.update(attributes)
-            for name in removed:
-                entity.attributes.pop(name, None)
+            merge(entity, attributes, removed, at_ms)
             entity.modified_ms = at_ms
             entity.seq = seq
             self._dirty.add(entity_id)
@@ -282,7 +279,7 @@ class Broker:
             entity = self._entities[row.entity] = Entity(row.entity, body.get("type", "Thing"), row.at_ms)
         elif "type" in body:
             entity.type = body["type"]
-        merge(entity, body.get("attributes"), tuple(body.get("removed", ())))
+        merge(entity, body.get("attributes"), tuple(body.get("removed", ())), row.at_ms)
         entity.modified_ms = row.at_ms
         entity.seq = row.seq
         self._dirty.add(row.entity)

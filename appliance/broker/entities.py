@@ -17,6 +17,9 @@ from typing import Any, NamedTuple
 # tuple, because a fleet of thousands keeps dozens of them per device.
 Attribute = tuple[Any, int, Mapping[str, Any] | None]
 
+# Between the time a value is stamped with and that of its row lies some of our own work.
+CLOCK_SLACK_MS = 1000
+
 encode_name = json.encoder.encode_basestring_ascii
 decode_json = json.JSONDecoder().decode
 
@@ -196,9 +199,19 @@ def decode_entity(id: str, text: str, seq: int) -> Entity | None:
     return entity
 
 
-def merge(entity: Entity, attributes: Mapping[str, Attribute] | None, removed: tuple[str, ...]) -> None:
-    """Apply a change to an entity."""
+def merge(
+    entity: Entity, attributes: Mapping[str, Attribute] | None, removed: tuple[str, ...], at_ms: int
+) -> None:
+    """Apply a change of that time to an entity.
+
+    An attribute with an older time than the one known is history and does not replace it, unless the known
+    one lies in the future: that was a clock gone wrong, and must not last.
+    """
     if attributes:
-        entity.attributes.update(attributes)
+        known = entity.attributes
+        for name, attribute in attributes.items():
+            before = known.get(name)
+            if before is None or attribute[1] >= before[1] or before[1] > at_ms + CLOCK_SLACK_MS:
+                known[name] = attribute
     for name in removed:
         entity.attributes.pop(name, None)
