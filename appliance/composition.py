@@ -200,6 +200,7 @@ class Appliance:
             self.wall,
         )
         self.files.open()
+        self.tasks.files = self.files
 
         self.identity = Identity(self.state / "identity", self.settings.identity)
         self.setup_code = self.identity.issue_setup_code() if self.identity.needs_setup else None

@@ -179,7 +179,9 @@ class Devices:
         registration = self._require(endpoint_name)
         if registration.ended and not registration.queue_mode and request.get("ttl_s") is None:
             self._alive(endpoint_name)
-        operation = build(registration, request)
+        operation = build(registration, request, self._tasks.files)
+        if "file" in request:
+            return await self._push(registration, request, operation, origin)
         turned: asyncio.Future[Task] = asyncio.get_running_loop().create_future()
 
         def turn(task: Task) -> None:
@@ -201,6 +203,31 @@ class Devices:
         self._hasten()
         task = await turned
         return self._queued(registration, task) if task.state in OPEN else self._ended(task)
+
+    async def _push(
+        self, registration: Registration, request: Mapping[str, Any], operation: Downlink, origin: str
+    ) -> dict[str, Any]:
+        """A file goes block by block and may take hours: nobody waits, its task tells how far it is."""
+        terms = _terms(request)
+        terms["ttl_s"] = terms["ttl_s"] or self._settings.task_ttl_s
+        timeout_s = timeout_of(request, self._settings.operation_timeout_s)
+        try:
+            task = self._tasks.submit(
+                registration,
+                request,
+                operation=operation,
+                timeout_s=timeout_s,
+                origin=origin,
+                told=True,
+                **terms,
+            )
+        except StorageFull as error:
+            raise disk_full() from error
+        await self._durably(self._tasks.settle)
+        if task.state != "sent":
+            return self._queued(registration, task)
+        words = "The file is on its way; the task tells how far."
+        return {"task": task.id, "state": task.state, "expected_at": None, "words": words}
 
     def _queued(self, registration: Registration, task: Task) -> dict[str, Any]:
         expected_at = self._expected_at(registration)
@@ -256,7 +283,7 @@ class Devices:
                 self._tasks.submit(
                     registration,
                     operation,
-                    operation=build(registration, operation),
+                    operation=build(registration, operation, self._tasks.files),
                     request_json=text,
                     timeout_s=timeout_s,
                     origin=origin,
@@ -326,7 +353,7 @@ class Devices:
         task = self._tasks.submit(
             registration,
             old.request,
-            operation=build(registration, old.request),
+            operation=build(registration, old.request, self._tasks.files),
             timeout_s=old.timeout_s,
             ttl_s=self._settings.task_ttl_s,
             priority=old.priority,

@@ -6,9 +6,9 @@ Every fault is a `DeviceError` that says what to write instead; nothing is sent 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from appliance.devices.errors import DeviceError
+from appliance.devices.errors import DeviceError, ErrorKind
 from appliance.devices.registry import Registration
 from appliance.devices.templates import read_attributes
 from appliance.lwm2m.definitions import ResourceDefinition
@@ -22,11 +22,13 @@ from appliance.lwm2m.operations import (
     Write,
     WriteAttributes,
     WriteComposite,
+    WriteFile,
     check_execute_arguments,
 )
 from appliance.lwm2m.path import Path, PathError
-from appliance.lwm2m.values import Report, ValueFormatError, from_json
+from appliance.lwm2m.values import Report, ResourceType, ValueFormatError, from_json
 from appliance.southbound.server import Downlink
+from appliance.storage.files import FileStoreError
 
 MAX_PATHS = 200  # of one composite operation
 MASK = "•••"
@@ -40,7 +42,22 @@ def timeout_of(request: Mapping[str, Any], default_s: float) -> float:
     return float(timeout_s)
 
 
-def build(registration: Registration, request: Mapping[str, Any]) -> Downlink:
+class Content(Protocol):
+    """A stored file."""
+
+    @property
+    def data(self) -> memoryview:
+        """Its bytes, mapped."""
+
+
+class Files(Protocol):
+    """The file store; what it raises says ``kind``, ``message`` and ``next_step``."""
+
+    def content(self, file_id: str, /) -> Content:
+        """One file by its id."""
+
+
+def build(registration: Registration, request: Mapping[str, Any], files: Files | None = None) -> Downlink:
     """The operation that a request of the API asks of this device. Raises DeviceError."""
     verb = _text(request, "operation", "")
     path = path_of(_text(request, "path", "/"))
@@ -57,6 +74,8 @@ def build(registration: Registration, request: Mapping[str, Any]) -> Downlink:
             return Read(_at_least_object(path, verb))
         case "Discover":
             return Discover(_at_least_object(path, verb), _depth(registration, request))
+        case "Write" if "file" in request:
+            return _write_file(registration, path, request, files)
         case "Write":
             return _write_operation(registration, path, request)
         case "WriteAttributes":
@@ -201,6 +220,27 @@ def _write_operation(registration: Registration, path: Path, request: Mapping[st
             )
         reports = list(_reports(registration, path, values))
     return Write(path, tuple(reports), mode == "replace")
+
+
+def _write_file(
+    registration: Registration, path: Path, request: Mapping[str, Any], files: Files | None
+) -> WriteFile:
+    resource = registration.client.model.resource(path)
+    if path.level != 3 or (resource is not None and resource.type is not ResourceType.OPAQUE):
+        raise DeviceError(
+            "invalid",
+            f"a file is written to a resource of type opaque, and {path} is none",
+            "The firmware package is /5/0/0.",
+        )
+    if "value" in request or "values" in request:
+        raise DeviceError("invalid", "a Write has a value or a file, not both", "Leave one of them out.")
+    try:
+        if files is None:
+            raise DeviceError("failed", "there is no file store", "Start the gateway with one.")
+        return WriteFile(path, files.content(_text(request, "file", "")).data)
+    except FileStoreError as error:
+        kind: ErrorKind = "not_found" if error.kind == "not_found" else "conflict"
+        raise DeviceError(kind, error.message, error.next_step) from error
 
 
 def _create_operation(registration: Registration, path: Path, request: Mapping[str, Any]) -> Create:

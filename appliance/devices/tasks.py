@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from appliance.devices.errors import DeviceError, ErrorKind
 from appliance.devices.presence import Presence
 from appliance.devices.registry import Registration, Registry
-from appliance.devices.requests import build
+from appliance.devices.requests import Files, build
 from appliance.devices.settings import DevicesSettings
 from appliance.lwm2m.codecs import CodecError
 from appliance.lwm2m.path import Path, PathError
@@ -189,6 +189,7 @@ class Tasks:
         self._settling: dict[int, Task] = {}  # ended, and that is not on disk yet
         self._kept: list[int] = []  # ids of ended ones on disk, a heap: the lowest go first
         self._expiries: list[tuple[float, int]] = []
+        self.files: Files | None = None  # what a Write of a file writes
         self.wakers: list[Callable[[Registration], bool]] = []  # other means to wake a device up
 
     # Life
@@ -416,7 +417,7 @@ class Tasks:
         """Whether the task still makes sense for what is registered now; otherwise it ends."""
         try:
             if task.operation is None:
-                task.operation = build(registration, task.request)
+                task.operation = build(registration, task.request, self.files)
             missing = _missing_object(registration, task)
             if missing is not None:
                 raise DeviceError("invalid", f"the device does not have object {missing} any more")

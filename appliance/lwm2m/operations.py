@@ -117,6 +117,17 @@ class WriteComposite:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteFile:
+    """§6.3.3 of one resource with a file as its new value, such as a firmware package (E.6, /5/x/0).
+
+    Goes as it is (content format 42): ``data`` may be far larger than what is worth being copied.
+    """
+
+    path: Path
+    data: memoryview = field(hash=False)
+
+
+@dataclass(frozen=True, slots=True)
 class WriteAttributes:
     """§6.3.4; an attribute that is None is unset."""
 

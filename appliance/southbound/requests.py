@@ -22,12 +22,15 @@ from appliance.lwm2m.operations import (
     Write,
     WriteAttributes,
     WriteComposite,
+    WriteFile,
 )
 from appliance.lwm2m.path import Path
 from appliance.southbound.client import Client
 
 Composite = ReadComposite | WriteComposite | ObserveComposite
-Downlink = Read | Write | WriteAttributes | Execute | Create | Delete | Discover | Observe | Composite
+Downlink = (
+    Read | Write | WriteFile | WriteAttributes | Execute | Create | Delete | Discover | Observe | Composite
+)
 
 
 class Formats(NamedTuple):
@@ -54,6 +57,8 @@ def candidates(client: Client, operation: Downlink, given: int | None) -> Iterat
         case ReadComposite() | WriteComposite() | ObserveComposite():
             pairs = formats.choose_composite(client.version, listed, client.learned_format)
             return iter([Formats(sends, accept) for sends, accept in pairs])
+        case WriteFile():
+            return iter((Formats(formats.OPAQUE),))
         case Discover():
             return iter((Formats(None, formats.LINK),))
         case _:
@@ -82,6 +87,8 @@ def encode_request(
             code = coap.PUT if replace else coap.POST
             sends = sends if sends is not None else formats.TLV
             payload = encode(sends, path, reports, client.model, client.root)
+        case WriteFile(path=path, data=data):
+            code, payload = coap.PUT, bytes(data)
         case WriteAttributes(path=path, attributes=attributes):
             code, queries = coap.PUT, attributes
         case Execute(path=path, arguments=arguments):
