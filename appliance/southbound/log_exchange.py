@@ -111,6 +111,7 @@ class Exchanges:
         self._ours: dict[tuple[bool, bytes], Subject] = {}  # the engines count their tokens each for itself
         self._theirs: dict[tuple[Hashable, bytes], Subject] = {}
         self._messages: dict[tuple[Hashable, int, bool], str] = {}
+        self._notes: dict[Note, Note] = {}
 
     def note(self, incoming: bool, bearer: str, peer: Hashable, data: bytes) -> Note:
         """What this message is about. Never raises."""
@@ -129,6 +130,10 @@ class Exchanges:
             note = self._request(incoming, peer, message, name, is_stream(bearer))
         else:
             note = self._response(incoming, peer, message, name, is_stream(bearer))
+        # A fleet says the same again and again: what was found out about it is kept once.
+        if len(self._notes) >= _REMEMBERED:
+            self._notes.clear()
+        note = self._notes.setdefault(note, note)
         if not is_stream(bearer) and message.type in (coap.CON, coap.NON):
             _remember(self._messages, (peer, message.mid, incoming), note.summary)
         return note

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -83,3 +85,24 @@ def test_a_file_waits_for_a_device_that_sleeps_and_fails_in_words_when_it_is_gon
         device.update()
         ended = house.until(lambda event: event["kind"] == "task" and event["state"] == "failed")
         assert "there is no file" in ended["words"]
+
+
+def test_damage_is_told_by_the_start_and_by_the_check_and_ends_the_serving(house: House) -> None:
+    stored = upload(house)
+    assert house.api("GET", "/status")[1]["warnings"] == []
+    house.stop()
+    (house.state / "files" / "content" / stored["id"]).write_bytes(FIRMWARE[:-1])
+    checked = subprocess.run(
+        [sys.executable, "-m", "appliance", "check", "--state", str(house.state)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert checked.returncode == 1 and "meter-2.4.bin" in checked.stderr
+    house.start()
+    (warning,) = house.api("GET", "/status")[1]["warnings"]
+    assert "meter-2.4.bin" in warning and "upload it again" in warning
+    assert house.api("GET", f"/files/{stored['id']}")[1]["damaged"] == "its content has another size"
+    assert upload(house)["link"] == stored["link"]
+    assert house.api("GET", "/status")[1]["warnings"] == []

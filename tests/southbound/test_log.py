@@ -440,6 +440,11 @@ def test_what_is_remembered_about_exchanges_is_bounded() -> None:
     log.read_last(1)
     exchanges = log._exchanges
     assert len(exchanges._ours) == len(exchanges._messages) == 8192 and len(log._names) == 16384
+    assert len(exchanges._notes) == 1
+    for number in range(9000):
+        log.put(False, coap.GET, f"/3/{number}", b"", b"t")
+    log.read_last(1)
+    assert len(exchanges._notes) <= 8192
 
 
 def test_a_view_after_a_long_time_without_one() -> None:
