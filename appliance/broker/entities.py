@@ -7,11 +7,12 @@ A value that is itself a list is always written in the long form.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any, NamedTuple
+
+from appliance.storage.json_text import decode_json, encode_json, encode_name
 
 # (value, at_ms, metadata): the value is anything JSON has, at_ms is epoch milliseconds. A plain
 # tuple, because a fleet of thousands keeps dozens of them per device.
@@ -19,25 +20,6 @@ Attribute = tuple[Any, int, Mapping[str, Any] | None]
 
 # Between the time a value is stamped with and that of its row lies some of our own work.
 CLOCK_SLACK_MS = 1000
-
-encode_name = json.encoder.encode_basestring_ascii
-decode_json = json.JSONDecoder().decode
-
-
-def _json_encoder() -> Callable[[Any], str]:
-    """`json.JSONEncoder.encode` without white space, which makes a new C encoder for every call.
-
-    That is half of its time, so where CPython has that encoder, one is kept.
-    """
-    encoder = json.JSONEncoder(separators=(",", ":"), check_circular=False)
-    make = getattr(json.encoder, "c_make_encoder", None)
-    if make is None:
-        return encoder.encode
-    chunks = make(None, encoder.default, encode_name, None, ":", ",", False, False, True)
-    return lambda value: "".join(chunks(value, 0))
-
-
-encode_json = _json_encoder()
 
 
 class EntityUpdate(NamedTuple):

@@ -38,7 +38,7 @@ from appliance.lwm2m.words import failure_words, outcome_words
 from appliance.southbound.server import Downlink, LwM2MServer, Response
 from appliance.storage.errors import StorageFull
 
-_BATCH_SLICE = 100  # tasks made in one turn of the loop
+_BATCH_SLICE = 50  # tasks made in one turn of the loop
 
 log = logging.getLogger(__name__)
 
@@ -439,7 +439,9 @@ class Devices:
         try:
             if response.ok and reports:
                 self._translation.reports(registration, reports, source, None, None, None, response.warning)
-            self._translation.operation(registration, body, None)
+            if task.batch is None or not (response.ok and reports):
+                # Of a fleet that was read, the values say it all.
+                self._translation.operation(registration, body, None)
         except StorageFull:
             task.kept = False
         if response.ok and isinstance(operation, Read) and operation.path == Path(GATEWAY):

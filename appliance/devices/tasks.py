@@ -36,6 +36,7 @@ from appliance.lwm2m.words import failure_words
 from appliance.southbound.server import Downlink, LwM2MServer, Response
 from appliance.storage.database import Database
 from appliance.storage.errors import StorageFull
+from appliance.storage.json_text import encode_json
 
 log = logging.getLogger(__name__)
 
@@ -51,11 +52,14 @@ _SAVE = (
     "VALUES (?,?,?,?,?,?,?)"
 )
 _FORGET = "DELETE FROM tasks WHERE id = ?"
+_FORGET_OLDEST = (
+    "DELETE FROM tasks WHERE id <= (SELECT id FROM tasks WHERE state NOT IN (?,?,?) ORDER BY id DESC "
+    "LIMIT 1 OFFSET ?) AND state NOT IN (?,?,?)"
+)
+_TRIM_AT_LEAST = 100
 _LOAD = "SELECT id, endpoint_name, state, batch, request, about FROM tasks WHERE state IN (?,?,?) ORDER BY id"
 
-_ENDED_IDS = "SELECT id FROM tasks WHERE state NOT IN (?,?,?) ORDER BY id"
-
-_encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, check_circular=False).encode
+_ENDED_ROWS = "SELECT count(*) FROM tasks WHERE state NOT IN (?,?,?)"
 
 
 class Task:
@@ -66,7 +70,7 @@ class Task:
 
     __slots__ = (
         *("attempts", "batch", "created_at", "ended_at", "endpoint_name", "expires_at", "fault", "id"),
-        *("operation",),
+        *("operation", "shown_path", "verb"),
         *(
             "kept",
             "origin",
@@ -100,6 +104,8 @@ class Task:
         self.id = task_id
         self.endpoint_name = endpoint_name
         self.request = request
+        self.verb = str(request.get("operation", ""))
+        self.shown_path = _shown_path(request)
         self.request_json = request_json
         self.created_at = created_at
         self.expires_at = expires_at
@@ -124,19 +130,6 @@ class Task:
 
     def __lt__(self, other: Task) -> bool:
         return (-self.priority, self.id) < (-other.priority, other.id)
-
-    @property
-    def verb(self) -> str:
-        """The operation's name."""
-        return str(self.request.get("operation", ""))
-
-    @property
-    def shown_path(self) -> str:
-        """Its path, or its paths joined by commas."""
-        paths = self.request.get("paths") or self.request.get("values")
-        if self.verb in ("ReadComposite", "WriteComposite") and paths:
-            return ",".join(map(str, paths))
-        return str(self.request.get("path", "/"))
 
 
 class _Line:
@@ -187,7 +180,7 @@ class Tasks:
         self._lines: dict[str, _Line] = {}
         self._next_id = 1
         self._settling: dict[int, Task] = {}  # ended, and that is not on disk yet
-        self._kept: list[int] = []  # ids of ended ones on disk, a heap: the lowest go first
+        self._ended_rows = 0  # on disk, of tasks that have ended
         self._expiries: list[tuple[float, int]] = []
         self.files: Files | None = None  # what a Write of a file writes
         self.wakers: list[Callable[[Registration], bool]] = []  # other means to wake a device up
@@ -208,12 +201,7 @@ class Tasks:
                 self._end(task, "unknown", _LOST_BY_US)
             else:
                 task.state = "queued"
-        self._kept = [
-            row[0]
-            for row in self._database.read(
-                "SELECT id FROM tasks WHERE state NOT IN (?,?,?) ORDER BY id", OPEN
-            )
-        ]
+        (self._ended_rows,) = self._database.read(_ENDED_ROWS, OPEN)[0]
         (highest,) = self._database.read("SELECT max(id) FROM tasks", ())[0]
         self._next_id = (highest or 0) + 1
         self._trim()
@@ -302,7 +290,7 @@ class Tasks:
             self._next_id,
             registration.endpoint_name,
             request,
-            request_json or _encode_json(request),
+            request_json or encode_json(request),
             created_at=now,
             expires_at=None if ttl_s is None else now + ttl_s,
             priority=priority,
@@ -594,7 +582,7 @@ class Tasks:
 
     def _settled(self, task: Task) -> None:
         self._settling.pop(task.id, None)
-        heapq.heappush(self._kept, task.id)
+        self._ended_rows += 1
         self._trim()
         self._tell_waiters(task)
 
@@ -604,12 +592,15 @@ class Tasks:
             waiter(task)
 
     def _trim(self) -> None:
-        while len(self._kept) > self._settings.kept_tasks:
-            try:
-                self._database.write(_FORGET, (self._kept[0],))
-            except StorageFull:
-                return  # the next end tries again
-            heapq.heappop(self._kept)
+        """Many at a time: a row deleted for every one that ends would double what an end costs."""
+        kept = self._settings.kept_tasks
+        if self._ended_rows <= kept + max(kept // 10, _TRIM_AT_LEAST):
+            return
+        try:
+            self._database.write(_FORGET_OLDEST, (*OPEN, kept, *OPEN))
+        except StorageFull:
+            return  # the next end tries again
+        self._ended_rows = kept
 
     def _save(
         self,
@@ -617,7 +608,7 @@ class Tasks:
         done: Callable[[], None] | None = None,
         failed: Callable[[Exception], None] | None = None,
     ) -> None:
-        about = _encode_json(
+        about = encode_json(
             [
                 *(round(task.created_at, 3), task.expires_at, task.priority, task.unknown_if_lost),
                 *(task.origin, task.timeout_s, task.attempts, task.sent_at, task.ended_at, task.reason),
@@ -627,7 +618,7 @@ class Tasks:
             _SAVE,
             (
                 *(task.id, task.endpoint_name, task.state, task.batch, task.request_json, about),
-                None if task.outcome is None else _encode_json(task.outcome),
+                None if task.outcome is None else encode_json(task.outcome),
             ),
             done,
             failed,
@@ -719,6 +710,13 @@ _LOST_BY_US = f"The gateway stopped before the answer came. {_MAY_BE_DONE}"
 
 def _away(registration: Registration) -> str:
     return f"The device is not registered now ({registration.ended})"
+
+
+def _shown_path(request: Mapping[str, Any]) -> str:
+    """Its path, or its paths joined by commas."""
+    if request.get("operation") in ("ReadComposite", "WriteComposite"):
+        return ",".join(map(str, request.get("paths") or request.get("values") or ()))
+    return str(request.get("path", "/"))
 
 
 def _target(request: Mapping[str, Any]) -> tuple[object, ...]:

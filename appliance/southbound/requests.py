@@ -50,7 +50,9 @@ def candidates(client: Client, operation: Downlink, given: int | None) -> Iterat
             return iter((Formats(given),))
         case ReadComposite() | WriteComposite() | ObserveComposite() if given is not None:
             return iter((Formats(given, given),))
-        case Read() | Observe() | Write(path=_):
+        case Read(path=path) | Observe(path=path):
+            return iter(_reading(client.version, listed, client.learned_format, len(path) >= 3))
+        case Write():
             chosen = formats.choose(client.version, listed, client.learned_format, operation.path, operation)
         case Create(object_id=object_id):
             chosen = formats.choose(client.version, listed, client.learned_format, Path(object_id), operation)
@@ -63,9 +65,16 @@ def candidates(client: Client, operation: Downlink, given: int | None) -> Iterat
             return iter((Formats(None, formats.LINK),))
         case _:
             return iter((Formats(),))
-    if isinstance(operation, Read | Observe):
-        return iter([Formats(None, number) for number in chosen])
     return iter([Formats(number) for number in chosen])
+
+
+@lru_cache(maxsize=512)
+def _reading(version: str, listed: tuple[int, ...], learned: int | None, single: bool) -> tuple[Formats, ...]:
+    """What to try for a Read or Observe; a fleet shares a few such lists."""
+    path = Path(0, 0, 0) if single else Path(0)
+    return tuple(
+        Formats(None, number) for number in formats.choose(version, listed, learned, path, Read(path))
+    )
 
 
 def encode_request(
