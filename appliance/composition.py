@@ -177,7 +177,7 @@ class Appliance:
             gateways,
             profiles,
         )
-        alive = self.registry.load(loop.time())
+        alive = self.registry.load(loop.time(), translation.last_heard())
         self.observations.load(self._last_numbers(translation))
         self.presence.load()
         waiting = self.tasks.load()

@@ -45,6 +45,7 @@ class Gateways:
         self._translation = translation
         self._wall = wall
         self._locations = Locations()
+        self.left: Callable[[Registration], None] = lambda _: None  # an end device is registered no more
         self._unread: set[str] = set()  # registrations whose list could not be read yet
 
     # What the gateway does
@@ -206,6 +207,7 @@ class Gateways:
         if gateway.end_devices is not None:
             gateway.end_devices.pop(device.client.prefix, None)
         self._registry.end(device, reason)
+        self.left(device)
         if reason == "expired":
             self._translation.expired(device)
         else:

@@ -14,7 +14,7 @@ import heapq
 import json
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
@@ -287,8 +287,10 @@ class Registry:
             if not there:
                 del self._by_place[place]
 
-    def load(self, now: float) -> int:
+    def load(self, now: float, last_heard: Mapping[str, float] | None = None) -> int:
         """Take back what the database holds; returns how many registrations live on.
+
+        ``last_heard`` is when a device was heard, epoch seconds, by its name.
 
         No device may expire before a whole lifetime has passed since the start: while we were away it could
         not reach us, and its last Update is not stored, only acknowledged.
@@ -307,6 +309,9 @@ class Registry:
                 log.error("%s: the stored registration cannot be read: %s", endpoint_name, error)
                 continue
             self._by_name[endpoint_name] = registration
+            if last_heard is not None:
+                heard = last_heard.get(endpoint_name, 0.0)
+                registration.seen_at = max(registration.seen_at, heard)
             if not registration.ended:
                 self._by_id[registration_id] = registration
                 self._watch(registration)

@@ -41,6 +41,9 @@ _UNMODELLED: dict[str, Mapping[str, object]] = {
     "write": {"source": "read", "raw": True},
 }
 
+_CONTACT = frozenset(("registered", "updated", "value", "send"))
+_ROWS_OF_CONTACT = 5000  # read once, at the start
+
 Done = Callable[[], None] | None
 Failed = Callable[[Exception], None] | None
 
@@ -215,6 +218,16 @@ class Translation:
     def receipts(self, since_ms: int) -> Iterable[tuple[bytes, int]]:
         """The receipts in the journal since then, newest first, each with its time in epoch ms."""
         return [(receipt, at_ms) for _, receipt, at_ms in self._broker.receipts(since_ms)]
+
+    def last_heard(self) -> dict[str, float]:
+        """When each device was heard last, epoch seconds, as far as the newest rows and its values tell.
+
+        That is not stored by itself: an Update changes nothing else, and a row each would cost too much.
+        """
+        found = {entity.id: entity.modified_ms / 1000 for entity in self._broker.entities(DEVICE)}
+        for row in self._broker.read_last(_ROWS_OF_CONTACT, None, _CONTACT):
+            found[row.entity] = max(row.at_ms / 1000, found.get(row.entity, 0.0))
+        return found
 
     def _paths(self, endpoint_name: str) -> list[Path]:
         entity = self._broker.entity(endpoint_name)

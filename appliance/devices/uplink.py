@@ -58,11 +58,12 @@ class DeviceUplink:
         self._locations = Locations()
         self._gateways = gateways
         self._profiles = profiles
-        self._sends = Sends(registry, translation, self._contact)
+        self._sends = Sends(registry, translation, self._reported)
         # A device was heard, and its answer has left: what waits for it may go.
         self.contact: Callable[[Registration], None] = lambda _: None
         # Its registration has ended, and there is no other one.
         self.left: Callable[[Registration], None] = lambda _: None
+        gateways.left = lambda device: self.left(device)
 
     # Registration interface
 
@@ -288,17 +289,23 @@ class DeviceUplink:
             )
         except StorageFull as error:
             self._lost(notification, error)
-            return
-        self.contact(registration)
 
     def _accepted(self, registration: Registration, notification: Notification) -> None:
         self._server.accept(notification)
         if registration.ended:
             return
-        self._contact(registration)
+        self._reported(registration)
         path = notification.observation.path
         if path and path[0] == GATEWAY:
             self._gateways.refresh(registration)
+
+    def _reported(self, registration: Registration) -> None:
+        """The receipt of a report has left. Who sleeps is awake now, and may not come with an Update soon."""
+        self._contact(registration)
+        if registration.queue_mode:
+            speaker = registration.gateway or registration
+            for one in (speaker, *(speaker.end_devices or {}).values()):
+                self._observations.reconcile(one)
 
     def send(self, content_format: int | None, payload: bytes, source: Source, reply: Reply) -> None:
         """OMA Core §6.4.6: what a device reports without having been asked."""

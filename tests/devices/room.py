@@ -123,7 +123,7 @@ class Room:
             self.profiles,
         )
         self.server._uplink = self.uplink
-        self.registry.load(self.now)
+        self.registry.load(self.now, self.translation.last_heard())
         self.observations.load({})
         self.presence.load()
         self.tasks.load()

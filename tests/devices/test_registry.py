@@ -168,3 +168,15 @@ def test_a_dead_location_stays_dead_after_a_restart(room: Room) -> None:
     assert device.post(location, ())[0].code == codes.NOT_FOUND
     assert room.registration("d").ended == "deregistered"
     assert room.registry.live == 0
+
+
+def test_when_a_device_was_heard_last_is_known_after_a_restart_without_a_row_for_it(room: Room) -> None:
+    device = room.device("d")
+    device.register()
+    room.now += 100
+    device.update()
+    heard = room.registration("d").seen_at
+    assert heard == room.wall()
+    room.now += 1000
+    room.restart()
+    assert room.registration("d").seen_at == heard

@@ -238,6 +238,18 @@ def test_a_device_that_sleeps_is_not_asked_before_it_wakes(room: Room) -> None:
     assert path_of(observe) == "/3/0/9"
 
 
+def test_a_report_wakes_a_device_as_much_as_an_update(room: Room) -> None:
+    device = room.device("d")
+    left = device.post(("rd",), ("ep=d", "lt=86400", "lwm2m=1.1", "b=U", "Q"), b"</3/0>,</3303/0>")
+    device.answer(left[1], payload=b"21.5", observe=1)
+    room.now += 200
+    room.devices.put_template(None, {"name": "battery", "paths": ["/3/*/9"]})
+    assert room.settle() == []
+    assert row(room, "d", "/3/0/9")["state"] == "waiting"
+    receipt, observe = device.notify(left[1].token, b"22", 2)
+    assert (receipt.mtype, path_of(observe)) == (types.ACK, "/3/0/9")
+
+
 def test_templates_outlive_a_restart(room: Room) -> None:
     made = room.templates.put(None, {**TEMPERATURES, "enabled": False, "match": {"endpoint": "m?ter"}})
     room.restart()
