@@ -15,12 +15,14 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiocoap
 from aiocoap.numbers import codes, optionnumbers, types
+from aiocoap.transports import tcp
 
 ROOT = Path(__file__).resolve().parent.parent
 OBSERVE = optionnumbers.OptionNumber.OBSERVE
@@ -36,6 +38,7 @@ class House:
         self.ready: dict[str, Any] = {}
         self.token = ""
         self.coap_port = 0
+        self.tcp_port = 0
         self.tls = True  # False: plain HTTP, which the board itself may speak, for tests with many requests
         if start:
             self.start()
@@ -71,6 +74,7 @@ class House:
                 break
         assert self.ready.get("ready"), (self.state.parent / "serve.log").read_text()
         self.coap_port = self.ready["coap"]
+        self.tcp_port = self.ready.get("coap_tcp") or 0
         if not self.token:
             self.token = self.homard(
                 "token", "create", "tests", "--scopes", "read,operate,admin", "--state", str(self.state)
@@ -156,7 +160,9 @@ class House:
             connection.request("GET", f"/api/v1/stream?after={after}", headers=headers)
             answer = connection.getresponse()
             assert answer.status == 200, answer.read()
+            deadline = time.monotonic() + patience_s  # the stream itself never falls silent for long
             while line := answer.readline():
+                assert time.monotonic() < deadline, f"the event did not come within {patience_s} s"
                 if line.startswith(b"data:"):
                     event: dict[str, Any] = json.loads(line[5:])
                     if wanted(event):
@@ -246,6 +252,10 @@ class LockstepDevice:
         finally:
             self.socket.settimeout(before)
         return aiocoap.Message.decode(data, None)
+
+    def buffered(self) -> bool:
+        """Whether a message is here already, beside those the socket holds."""
+        return False
 
     def silence(self, seconds: float = 0.5) -> bool:
         """Whether nothing comes for that long."""
@@ -363,3 +373,72 @@ class LockstepDevice:
             message.opt.observe = number
         message.opt.content_format = content_format
         return self.send(message)
+
+
+class LockstepStream(LockstepDevice):
+    """The same over TCP (RFC 8323), with aiocoap's coding of messages; signaling is kept in ``signals``.
+
+    It connects and says its CSM at once; nothing is acknowledged here.
+    """
+
+    def __init__(self, house: House, name: str = "lockstep", *, timeout_s: float = 10.0) -> None:
+        self.name = name
+        self.house = house
+        self.location = ()
+        self.tokens = {}
+        self.signals: list[aiocoap.Message] = []
+        self._timeout_s = timeout_s
+        self._buffer = b""
+        self.connect()
+
+    def connect(self) -> None:
+        """A new connection."""
+        self._buffer = b""
+        self.socket = socket.create_connection(("127.0.0.1", self.house.tcp_port), timeout=self._timeout_s)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.send(aiocoap.Message(code=codes.CSM))
+
+    def move(self) -> None:
+        self.socket.close()
+        self.connect()
+
+    def send_raw(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def send(self, message: aiocoap.Message) -> aiocoap.Message:
+        self.send_raw(tcp._serialize(message))
+        return message
+
+    def buffered(self) -> bool:
+        """Whether a whole message has been read already."""
+        head = tcp._extract_message_size(self._buffer)
+        return head is not None and len(self._buffer) >= sum(head)
+
+    def receive(self, timeout_s: float | None = None) -> aiocoap.Message:
+        """The next message that is no signaling; ConnectionError when the server closed."""
+        before = self.socket.gettimeout()
+        if timeout_s is not None:
+            self.socket.settimeout(timeout_s)
+        try:
+            while True:
+                while not self.buffered():
+                    data = self.socket.recv(65536)
+                    if not data:
+                        raise ConnectionError("the server closed the connection")
+                    self._buffer += data
+                size = sum(tcp._extract_message_size(self._buffer))
+                message = tcp._decode_message(self._buffer[:size])
+                self._buffer = self._buffer[size:]
+                if message.code.is_signalling():
+                    self.signals.append(message)
+                    continue
+                message.mtype, message.mid = None, None
+                return message
+        finally:
+            self.socket.settimeout(before)
+
+    def exchange(self, message: aiocoap.Message) -> aiocoap.Message:
+        sent = self.send(message)
+        answer = self.receive()
+        assert answer.token == sent.token, f"something else came first: {answer!r}"
+        return answer

@@ -7,7 +7,8 @@ over the wire is kept in ``heard`` for the test to judge.
 
 from __future__ import annotations
 
-import os
+import select
+import socket
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path as FilePath
@@ -20,8 +21,8 @@ from appliance.simulator import composite, payloads
 from appliance.simulator.attributes import AttributeRefused, AttributeStore
 from appliance.simulator.objects import read_objects
 from appliance.simulator.payloads import LINK, Path
-from appliance.simulator.tree import NOT_ALLOWED, NOT_FOUND, ObjectTree, Refused
-from tests.house import Asking, House, LockstepDevice
+from appliance.simulator.tree import NOT_ALLOWED, NOT_FOUND, ObjectTree, Refused, slashed
+from tests.house import Asking, House, LockstepDevice, LockstepStream
 
 SPOKEN = (0, 42, 60, 110, 112, 11542, 11543)
 ROOT = '</>;rt="oma.lwm2m";ct="60 110 112 11542 11543"'
@@ -130,16 +131,23 @@ class Client(LockstepDevice):
 
     def play(self, asking: Asking) -> tuple[int, Any]:
         """Answer the server until the API has answered."""
-        address = self.socket.getsockname()
+        ours, theirs = socket.socketpair()
 
         def wake() -> None:
             asking.join()
-            self.socket.sendto(b"", address)
+            theirs.close()
 
         threading.Thread(target=wake, daemon=True).start()
-        while data := self.socket.recvfrom(65535)[0]:
-            self._take(aiocoap.Message.decode(data, None))
-        return asking.answer()
+        with ours:
+            while True:
+                ready, _, _ = select.select([ours, self.socket], [], [], 90)
+                if self.socket in ready:
+                    self._take(self.receive())
+                    while self.buffered():
+                        self._take(self.receive())
+                elif ready:
+                    return asking.answer()
+                assert ready, "neither the server nor the API said anything"
 
     def serve(self) -> aiocoap.Message:
         """Wait for one request of the server and answer it."""
@@ -204,12 +212,8 @@ class Client(LockstepDevice):
             case codes.FETCH:
                 return self._fetch(request)
             case codes.iPATCH:
-                leaves = composite.decode(request.opt.content_format, request.payload, self.tree.type_of)
-                for leaf in leaves:  # one that is refused refuses all: look before writing
-                    if not self.tree.resource_kind(leaf[0]).writable:
-                        raise Refused(NOT_ALLOWED, "not writable")
-                for leaf_path, node in leaves:
-                    self.tree.write(leaf_path[:2], [(leaf_path, node)], replace=False)
+                number = request.opt.content_format
+                self.tree.write_all(composite.decode(number, request.payload, self.tree.type_of))
                 return codes.CHANGED, None, b"", {}
             case codes.PUT if request.opt.content_format is None and request.opt.uri_query:
                 self.tree.links(AttributeStore(), path[:3])
@@ -230,14 +234,26 @@ class Client(LockstepDevice):
         raise Refused(NOT_ALLOWED, "no such operation here")
 
     def _discover(self, path: Path, query: Iterable[str]) -> str:
-        links = self.tree.links(self.attributes, path)
-        for item in query:
-            if item.startswith("depth="):
-                deepest = len(path) + int(item[6:])
-                links = ",".join(
-                    link for link in links.split(",") if link.split(">")[0].count("/") <= deepest
+        depths = [int(item[6:]) for item in query if item.startswith("depth=")]
+        links = self.tree.links(self.attributes, path).split(",")
+        if not depths:
+            return ",".join(links)
+        shown: list[str] = []
+        for link in links:
+            target = ids(link[1 : link.index(">")])
+            if len(target) == 1 and self.version == "1.2":  # what the Server object gives for all
+                link += "".join(
+                    f";{name}={self.tree.value((1, 0, number), 0)}"
+                    for name, number in (("pmin", 2), ("pmax", 3))
+                    if f";{name}=" not in link
                 )
-        return links
+            if len(target) - len(path) <= depths[0]:
+                shown.append(link)
+            node = self.tree.value(target, 0) if len(target) == 3 else 0
+            if isinstance(node, dict) and 4 - len(path) <= depths[0]:
+                below = ((*target, instance) for instance in node)
+                shown += [f"<{slashed(one)}>{self.attributes.link_parameters(one)}" for one in below]
+        return ",".join(shown)
 
     def _read(self, request: aiocoap.Message, path: Path) -> tuple[Any, int | None, bytes, dict[str, Any]]:
         asked = self.prefers if self.prefers is not None else request.opt.accept
@@ -309,10 +325,12 @@ class Client(LockstepDevice):
         return self.request(codes.POST, ("dp",), (), body, content_format)
 
 
+class StreamClient(Client, LockstepStream):
+    """The same over TCP."""
+
+    def exchange(self, message: aiocoap.Message) -> aiocoap.Message:
+        return Client.exchange(self, message)
+
+
 def _code(pair: tuple[int, int]) -> Any:
     return aiocoap.Code(pair[0] << 5 | pair[1])
-
-
-def fresh_token() -> bytes:
-    """A CoAP token."""
-    return os.urandom(4)

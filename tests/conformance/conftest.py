@@ -13,14 +13,22 @@ from tests.house import House
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     # Nothing is observed by itself: each case asks for what it needs.
-    with House(tmp_path_factory.mktemp("conformance") / "state", "devices.observe_paths=[]") as started:
+    with House(
+        tmp_path_factory.mktemp("conformance") / "state",
+        "devices.observe_paths=[]",
+        "storage.grouping_window_ms=10",
+    ) as started:
         started.tls = False
         yield started
 
 
 @pytest.fixture(scope="module")
 def second_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with House(tmp_path_factory.mktemp("second") / "state", "devices.observe_paths=[]") as started:
+    with House(
+        tmp_path_factory.mktemp("second") / "state",
+        "devices.observe_paths=[]",
+        "storage.grouping_window_ms=10",
+    ) as started:
         started.tls = False
         yield started
 

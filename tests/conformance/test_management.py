@@ -8,6 +8,9 @@ import cbor2
 import pytest
 from aiocoap.numbers import codes
 
+from appliance.simulator.composite import decode as decode_composite
+from appliance.simulator.composite import decode_paths
+from appliance.simulator.tree import slashed
 from tests.conformance.client import Client, path_of, shown
 
 SERVER_C3 = {"1": 86400, "2": 1, "3": 10, "5": 86400, "6": False, "7": "U"}
@@ -269,3 +272,102 @@ def test_int_261_attributes_at_every_level(client: Client) -> None:
     links = discovered(client, "/3/0/11")
     assert links["/3/0/11"] == {"dim": "1", "pmin": "10", "pmax": "320"}
     assert links["/3/0/11/0"] == {"pmax": "100", "epmin": "1", "epmax": "20"}
+
+
+# --- depth, since 1.2 -------------------------------------------------------------------------------------
+
+
+def test_12_int_264_discover_of_depth_1(new_client: Callable[..., Client]) -> None:
+    client = new_client("1.2")
+    defaults = {"pmin": "1", "pmax": "10"}
+    assert discovered(client, "/3", depth=1) == {"/3": defaults, "/3/0": {}}
+    assert "depth=1" in client.heard[-1].opt.uri_query
+    assert client.operate("WriteAttributes", "/3/0", attributes={"pmax": 200})["code"] == "2.04"
+    assert discovered(client, "/3", depth=1) == {"/3": defaults, "/3/0": {"pmax": "200"}}
+
+
+def test_12_int_266_discover_of_depth_2_and_3(new_client: Callable[..., Client]) -> None:
+    client = new_client("1.2")
+    links = discovered(client, "/3", depth=2)
+    assert "depth=2" in client.heard[-1].opt.uri_query
+    assert links["/3"] == {"pmin": "1", "pmax": "10"}
+    assert links["/3/0/7"] == {"dim": "2"}
+    assert not [path for path in links if path.count("/") == 4]
+    for path, attributes in (
+        ("/3", {"pmin": 10, "pmax": 200}),
+        ("/3/0/7", {"lt": 1, "gt": 6, "st": 1}),
+        ("/3/0/7/1", {"gt": 8}),
+    ):
+        assert client.operate("WriteAttributes", path, attributes=attributes)["code"] == "2.04"
+    links = discovered(client, "/3", depth=3)
+    assert links["/3"] == {"pmin": "10", "pmax": "200"}
+    assert links["/3/0/7"] == {"dim": "2", "lt": "1", "gt": "6", "st": "1"}
+    assert links["/3/0/7/1"] == {"gt": "8"}
+    assert {"/3/0/6/0", "/3/0/6/1", "/3/0/8/1"} <= set(links)
+
+
+# --- composite --------------------------------------------------------------------------------------------
+
+
+def composite_read(client: Client, *paths: str, **more: object) -> dict[str, object]:
+    """Read-Composite of exactly these paths: the values."""
+    outcome = client.operate("ReadComposite", paths=list(paths), **more)
+    request = client.heard[-1]
+    assert (outcome["code"], request.code, request.opt.uri_path) == ("2.05", codes.FETCH, ())
+    assert request.opt.accept in (SENML_JSON, SENML_CBOR)
+    asked = decode_paths(request.opt.content_format, request.payload)
+    assert {slashed(path) if path else "/" for path in asked} == set(paths)
+    return shown(outcome)
+
+
+def test_int_229_read_composite(client: Client) -> None:
+    values = composite_read(client, "/3", "/1/0", "/1/0/1", "/3/0/11/0")
+    assert (values["/3/0/0"], values["/1/0/7"], values["/1/0/1"]) == ("Homard", "U", 86400)
+    assert values["/3/0/11/0"] == 0
+
+
+def test_int_230_write_composite(client: Client) -> None:
+    values: dict[str, object] = {"/1/0/1": 61, "/1/0/6": True}
+    values |= {f"/16/0/0/{number}": text for number, text in enumerate(("aa", "bb", "cc", "dd"))}
+    assert client.operate("WriteComposite", values=values)["code"] == "2.04"
+    assert [request.code for request in client.heard] == [codes.iPATCH]
+    client.update("lt=61")
+    assert client.row()["lifetime_s"] == 61
+    read = shown(client.operate("Read", "/1/0")) | shown(client.operate("Read", "/16"))
+    assert {path: read[path] for path in values} == values
+
+
+@pytest.mark.parametrize("content_format", [None, SENML_JSON, SENML_CBOR])
+def test_int_235_read_composite_of_the_root(client: Client, content_format: int | None) -> None:
+    more = {} if content_format is None else {"content_format": content_format}
+    values = composite_read(client, "/", **more)
+    objects = {path.split("/")[1] for path in values}
+    assert {"1", "3", "4", "16"} <= objects
+    assert not objects & {"0", "21", "23"}
+
+
+def test_int_236_read_composite_of_what_is_partly_there(client: Client) -> None:
+    values = composite_read(client, "/1/0", "/1/0/1", "/3/0/11/0", "/3339/0/5522", "/3353/0/6030")
+    assert (values["/1/0/1"], values["/3/0/11/0"]) == (86400, 0)
+    assert not [path for path in values if path.startswith(("/3339", "/3353"))]
+
+
+def test_int_257_write_composite_on_server_and_device(client: Client) -> None:
+    values = {"/1/0/2": 101, "/1/0/6": True, "/3/0/13": "1970-01-01T00:00:00Z"}
+    assert client.operate("WriteComposite", values=values)["code"] == "2.04"
+    request = client.heard[-1]
+    assert request.code == codes.iPATCH
+    written = decode_composite(request.opt.content_format, request.payload, client.tree.type_of)
+    assert dict(written) == {(1, 0, 2): 101, (1, 0, 6): True, (3, 0, 13): 0}
+    read = shown(client.operate("Read", "/1")) | shown(client.operate("Read", "/3"))
+    assert {path: read[path] for path in values} == values
+
+
+def test_int_280_read_composite(client: Client) -> None:
+    values = composite_read(client, "/3/0/16", "/3/0/11/0", "/1/0")
+    expected = {"/3/0/11/0": 0, "/3/0/16": "U", "/1/0/0": 1, "/1/0/1": 86400, "/1/0/6": False, "/1/0/7": "U"}
+    assert {path: values[path] for path in expected} == expected
+
+
+def test_int_281_read_composite_leaves_out_what_cannot_be_read(client: Client) -> None:
+    assert composite_read(client, "/1/0/1", "/1/0/7", "/1/0/8") == {"/1/0/1": 86400, "/1/0/7": "U"}

@@ -82,6 +82,52 @@ def test_int_108_queue_mode_is_turned_on(new_client: Callable[..., Client]) -> N
     assert client.row()["queue_mode"] is True
 
 
+def test_int_109_behavior_in_queue_mode(house: House, new_client: Callable[..., Client]) -> None:
+    client = new_client(register=False)
+    client.register(binding="b=U", query=("Q",))
+    assert client.operate("Write", "/1/0/1", value=240)["code"] == "2.04"
+    client.update("lt=240")
+    # The awake window of a second, where the case waits for MAX_TRANSMIT_WAIT.
+    assert house.api("PUT", f"/devices/{client.name}/awake", {"awake_s": 1})[0] == 200
+    house.until(lambda event: event["kind"] == "asleep" and event["endpoint_name"] == client.name)
+    assert client.row()["state"] == "asleep"
+    status, queued = client.ask("POST", "operations", {"operation": "Read", "path": "/1/0/1"})
+    assert (status, queued["state"]) == (202, "waiting")
+    assert client.heard == []
+    assert client.silence(0.2)
+    head = house.head()
+    client.update()
+    assert client.heard == []  # the answer first, the queued Read after it
+    assert path_of(client.serve()) == "/1/0/1"
+    house.until(lambda event: event["kind"] == "operation" and event["path"] == "/1/0/1", after=head)
+    task = house.api("GET", f"/tasks/{queued['task']}")[1]
+    assert (task["state"], task["outcome"]["code"]) == ("done", "2.05")
+    assert shown(task["outcome"]) == {"/1/0/1": 240}
+
+
+def test_12_int_110_profile_id(house: House, new_client: Callable[..., Client]) -> None:
+    profile = "6:27354b9a"
+    client = new_client("1.2", register=False)
+    client.register("", query=("pid=6:0badcafe",), expect=codes.CONFLICT)
+    assert house.api("GET", f"/devices/{client.name}")[0] == 404
+    status, answer = house.api("PUT", f"/profiles/{profile}", {"links": "</1/0>,</3/0>"})
+    assert status == 200, answer
+    client.register("", query=(f"pid={profile}",))
+    row = client.row()
+    assert row["version"] == "1.2"
+    assert {entry["id"]: entry["instances"] for entry in row["objects"]} == {1: [0], 3: [0]}
+    assert shown(client.operate("Read", "/3/0/0")) == {"/3/0/0": "Homard"}
+
+
+def test_12_int_111_profile_id_and_list(house: House, new_client: Callable[..., Client]) -> None:
+    profile = "6:27354b9a"
+    assert house.api("PUT", f"/profiles/{profile}", {"links": "</1/0>,</3/0>"})[0] == 200
+    client = new_client("1.2", register=False)
+    client.register("</4/0>", query=(f"pid={profile}",))
+    found = {entry["id"]: entry["instances"] for entry in client.row()["objects"]}
+    assert found == {1: [0], 3: [0], 4: [0]}
+
+
 def test_int_950_two_servers(house: House, second_house: House, new_client: Callable[..., Client]) -> None:
     clients = [new_client(register=False), Client(second_house, "int_950-second")]
     with clients[1]:
