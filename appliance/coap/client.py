@@ -328,6 +328,20 @@ class Client:
         line = self._lines.get(peer)
         return 0 if line is None else len(line.open)
 
+    def hasten(self, peer: Hashable, now: float) -> None:
+        """See `Endpoint.hasten`."""
+        line = self._lines.get(peer)
+        if line is None:
+            return
+        pause_s = self._transmission.ack_timeout_s
+        for exchange in line.open:
+            # Acknowledged and unsent ones never come up again by themselves: resend_at says so.
+            if exchange.resends_left and now - (exchange.resend_at - exchange.timeout_s) >= pause_s:
+                self._resend(exchange, now)
+                exchange.timeout_s = self._transmission.first_timeout_s(self._rng)
+                exchange.resend_at = now + exchange.timeout_s
+                self._schedule(exchange)
+
     def _end(self, exchange: Exchange, now: float) -> None:
         """The exchange is over: every table forgets it, and the next one in the line starts."""
         line = self._lines[exchange.peer]

@@ -265,6 +265,14 @@ class Endpoint:
         """Stop a request: out of the line, no more retransmissions. Gives its RequestFailed, or nothing."""
         return self._client.cancel_request(request_id, now)
 
+    def hasten(self, peer: Any, now: float) -> None:
+        """The peer was heard just now: retransmit at once what it has not acknowledged.
+
+        For a peer that listens only now and then, and would sleep again before a doubled time-out is over
+        (RFC 7252 §4.2). It counts as one of the retransmissions, and comes no sooner than the first would.
+        """
+        self._client.hasten(peer, now)
+
     def forget_peer(self, peer: Any, now: float) -> list[Event]:
         """Cancel all requests to the peer and drop bodies under way. Observations stay."""
         self._reassembly.forget_peer(peer)

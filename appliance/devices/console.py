@@ -394,7 +394,7 @@ class Devices:
             "operation": task.verb,
             "path": None if composite else paths[0],
             "paths": paths if composite else None,
-            "request": dict(task.request) if registration is None else masked(registration, task.request),
+            "request": masked(registration, task.request),
             "state": task.state,
             "priority": task.priority,
             "created_at": iso(task.created_at),

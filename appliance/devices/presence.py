@@ -91,10 +91,9 @@ class Presence:
         sleeper = self._sleepers.get(registration.endpoint_name)
         if sleeper is not None:
             sleeper.misses = 0
-            if registration.endpoint_name not in self._set:
-                sleeper.window_s = min(
-                    self._settings.awake_s, max(sleeper.window_s * 1.1, silence_s, SHORTEST_S)
-                )
+            if silence_s > sleeper.window_s / 2 and registration.endpoint_name not in self._set:
+                # An early answer says nothing about how long it would have listened.
+                sleeper.window_s = min(self._settings.awake_s, max(sleeper.window_s * 1.1, silence_s))
         self.heard(registration)
 
     def unanswered(self, registration: Registration, silence_s: float) -> None:

@@ -156,8 +156,11 @@ def _has_composites(registration: Registration) -> None:
         )
 
 
-def masked(registration: Registration, request: Mapping[str, Any]) -> dict[str, Any]:
-    """A request as it may be shown: without the values of what nobody can read back, often secrets."""
+def masked(registration: Registration | None, request: Mapping[str, Any]) -> dict[str, Any]:
+    """A request as it may be shown: without the values of what nobody can read back, often secrets.
+
+    Of a device that is gone nobody knows any more what they are, so none of its values are shown.
+    """
     shown = dict(request)
     try:
         base = Path.parse(str(request.get("path", "/")))
@@ -171,7 +174,9 @@ def masked(registration: Registration, request: Mapping[str, Any]) -> dict[str, 
     return shown
 
 
-def _masked_values(registration: Registration, base: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+def _masked_values(
+    registration: Registration | None, base: Path, values: Mapping[str, Any]
+) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for key, value in values.items():
         try:
@@ -185,8 +190,8 @@ def _masked_values(registration: Registration, base: Path, values: Mapping[str, 
     return shown
 
 
-def _is_secret(registration: Registration, path: Path) -> bool:
-    if path.object_id in (0, 21, 23):
+def _is_secret(registration: Registration | None, path: Path) -> bool:
+    if registration is None or path.object_id in (0, 21, 23):
         return True
     resource = registration.client.model.resource(path)
     return resource is not None and "R" not in resource.operations

@@ -47,6 +47,9 @@ ENDED = ("done", "failed", "expired", "cancelled", "unknown", "superseded")
 _NEVER_SENT = frozenset(("queue full", "not connected"))
 _ONCE = ("Execute", "Create")
 
+# Whoever is silent for so long does not listen; a shorter deadline of somebody's own says nothing.
+_LONG_ENOUGH_S = 10.0
+
 _SAVE = (
     "INSERT OR REPLACE INTO tasks(id, endpoint_name, state, batch, request, about, outcome) "
     "VALUES (?,?,?,?,?,?,?)"
@@ -199,6 +202,8 @@ class Tasks:
             self._enter(task)
             if state == "sent" and task.unknown_if_lost:
                 self._end(task, "unknown", _LOST_BY_US)
+            elif state == "waiting":
+                task.state = "waiting"
             else:
                 task.state = "queued"
         (self._ended_rows,) = self._database.read(_ENDED_ROWS, OPEN)[0]
@@ -226,6 +231,7 @@ class Tasks:
             told=True,
         )
         task.attempts, task.sent_at, task.stored = attempts, sent_at, True
+        task.ended_at, task.reason = about[8:10]
         return task
 
     # Asking
@@ -300,11 +306,13 @@ class Tasks:
             timeout_s=timeout_s,
             told=told,
         )
-        same = self._coalesced(task)
-        if same is not None:
+        before = self._overtaken(task)
+        if before is not None and before.request_json == task.request_json and before.batch == batch:
             if waiter is not None:
-                same.waiters = (*same.waiters, waiter)
-            return same
+                before.waiters = (*before.waiters, waiter)
+                if before.state == "waiting":
+                    self._save(before, partial(self._tell_waiters, before))
+            return before
         self._next_id += 1
         task.operation = operation
         if waiter is not None:
@@ -313,6 +321,10 @@ class Tasks:
             self._save(task)  # raises StorageFull before anything else has changed
         self._enter(task)
         self.drain(registration)
+        if before is not None and before.state in ("queued", "waiting") and task.told:
+            # Only now, when the newer one is on its way to the disk: a power cut must not take both.
+            if not _is_partial(task.request):
+                self._end(before, "superseded", f"Task {task.id} writes the same path")
         return task
 
     def _enter(self, task: Task) -> None:
@@ -324,7 +336,7 @@ class Tasks:
         if task.expires_at is not None:
             heapq.heappush(self._expiries, (task.expires_at, task.id))
 
-    def _coalesced(self, task: Task) -> Task | None:
+    def _overtaken(self, task: Task) -> Task | None:
         """A queued Write of the same right before it: it is the same task, or its value is overtaken.
 
         Only what nobody has sent yet, and only the neighbour: what lies between might depend on it.
@@ -341,16 +353,14 @@ class Tasks:
             or _target(last.request) != _target(task.request)
         ):
             return None
-        if last.request_json == task.request_json and last.batch == task.batch:
-            return last
-        if task.told and not _is_partial(task.request):
-            self._end(last, "superseded", f"Task {task.id} writes the same path")
-        return None
+        return last
 
     # The way to the device
 
     def contact(self, registration: Registration) -> None:
-        """The device was heard: what waits for it goes now."""
+        """The device was heard: what waits for it goes now, and what it slept through is said again."""
+        if registration.queue_mode:
+            self._server.hasten(registration.client)
         if registration.endpoint_name in self._lines:
             self.drain(registration)
 
@@ -382,7 +392,7 @@ class Tasks:
                     )
                     self._database.hasten()
                 except StorageFull:
-                    self._unsent(task)
+                    self._unsent(task, _NOT_STORED)
                 return
             task.state, task.sent_at = "sent", self._wall()
             task.attempts += 1
@@ -422,7 +432,7 @@ class Tasks:
         if line is None or line.under_way is not task:
             return  # ended while its mark went to the disk
         if registration.ended:
-            self._unsent(task)
+            self._unsent(task, _away(registration))
             return
         content_format = task.request.get("content_format")
         silence_s = self._presence.silence_s(registration)
@@ -441,15 +451,15 @@ class Tasks:
 
     def _mark_lost(self, task: Task, error: Exception) -> None:
         log.error("%s: that task %d leaves is not stored: %s", task.endpoint_name, task.id, error)
-        self._unsent(task)
+        self._unsent(task, _NOT_STORED)
 
-    def _unsent(self, task: Task) -> None:
+    def _unsent(self, task: Task, reason: str) -> None:
         """It could not leave after all: back to its place."""
         line = self._lines.get(task.endpoint_name)
         if line is not None and line.under_way is task:
             line.under_way = None
             task.state, task.sent_at = "queued", None
-            self._wait(line, "The gateway could not store that it leaves")
+            self._wait(line, reason)
 
     def _answered(
         self,
@@ -464,9 +474,12 @@ class Tasks:
             return
         if not response.failure:
             self._presence.answered(registration, silence_s)
-        elif response.failure not in (*_NEVER_SENT, "cancelled", "moved"):
+        elif response.failure == "timeout" or (
+            response.failure == "deadline" and task.timeout_s >= _LONG_ENOUGH_S
+        ):
             self._presence.unanswered(registration, silence_s)
-        if not response.failure or not self._again(registration, line, task, response.failure):
+        again = bool(response.failure) and self._again(registration, line, task, response.failure)
+        if not again:
             state = "done" if not response.failure else "failed"
             reason = ""
             if response.failure:
@@ -478,7 +491,7 @@ class Tasks:
         if response.failure == "cancelled":
             return  # the registration ends or is replaced just now; `left` or `contact` go on
         present = self._registry.named(task.endpoint_name)
-        if present is not None:
+        if present is not None and not (again and present is registration):
             self.drain(present)
 
     def _again(self, registration: Registration, line: _Line, task: Task, failure: str) -> bool:
@@ -496,6 +509,9 @@ class Tasks:
         present = self._registry.named(task.endpoint_name)
         if present is None or present.ended or present is registration:
             # Still the same registration: nothing new was heard, so asking again now would be in vain.
+            if not registration.queue_mode:
+                for other in [other for other in line.tasks if other.expires_at is None]:
+                    self._end(other, "failed", failure_words(failure))
             self._wait(line, failure_words(failure))
         return True
 
@@ -696,7 +712,7 @@ class Tasks:
             try:
                 about = json.loads(about_json)
                 task = self._restored(task_id, name, its_batch, request_json, about)
-                task.state, task.ended_at, task.reason = its_state, about[8], about[9]
+                task.state = its_state
                 task.outcome = None if outcome is None else json.loads(outcome)
             except (ValueError, TypeError, LookupError) as error:
                 log.error("task %s of %s cannot be read: %s", task_id, name, error)
@@ -705,6 +721,7 @@ class Tasks:
 
 
 _MAY_BE_DONE = "It may have been carried out; look at the device before you repeat it"
+_NOT_STORED = "The gateway could not store that it leaves; check the free space of its disk"
 _LOST_BY_US = f"The gateway stopped before the answer came. {_MAY_BE_DONE}"
 
 

@@ -219,6 +219,12 @@ class LwM2MServer:
             except CodecError as error:  # its model went meanwhile
                 pending.done(Response(0, failure="cancelled", warning=str(error)))
 
+    def hasten(self, client: Client) -> None:
+        """The device listens now, perhaps not for long: what it did not hear is said again at once."""
+        if client in self._open:
+            self._endpoint.hasten(client.peer, self._loop.time())
+            self._schedule_pump()
+
     # Requests to devices
 
     def request(

@@ -73,6 +73,38 @@ def test_4_2_retransmission_doubles_and_ends_in_a_timeout(stage: Any) -> None:
     assert stage.endpoint.open_requests("device") == 0
 
 
+def test_4_2_a_peer_that_was_heard_is_asked_again_at_once(stage: Any) -> None:
+    stage.asks()
+    (request,) = stage.hears()
+    stage.wait(1)
+    stage.endpoint.hasten("device", stage.now)
+    assert stage.hears() == []  # no sooner than by itself
+    stage.wait(2)
+    assert stage.hears() == [request]
+    stage.wait(2.5)  # the next would come in 1.5 s
+    stage.endpoint.hasten("device", stage.now)
+    assert stage.hears() == [request]
+    stage.wait(1.9)
+    assert stage.hears() == []
+    stage.wait(0.1)
+    assert stage.hears() == [request]
+    for _ in range(10):
+        stage.wait(2)
+        stage.endpoint.hasten("device", stage.now)
+    assert stage.hears() == [request]  # the fourth, and the last
+    assert stage.endpoint.open_requests("device") == 0
+
+
+def test_4_2_what_was_acknowledged_is_not_asked_again(stage: Any) -> None:
+    stage.asks()
+    (request,) = stage.hears()
+    stage.says(f"6000{request[4:8]}")
+    stage.wait(10)
+    stage.endpoint.hasten("device", stage.now)
+    stage.endpoint.hasten("nobody", stage.now)
+    assert stage.hears() == []
+
+
 def test_4_2_a_late_answer_after_loss_has_no_round_trip_time(stage: Any) -> None:
     stage.asks()
     (request,) = stage.hears()
