@@ -113,9 +113,10 @@ class LineProcess:
 class LeshanDevice(LineProcess):
     """peers.Device: see there for its commands and events."""
 
-    def __init__(self, uri: str, endpoint_name: str, lifetime_s: int = 300) -> None:
+    def __init__(self, uri: str, endpoint_name: str, lifetime_s: int = 300, *, queue: bool = False) -> None:
         self.endpoint_name = endpoint_name
         arguments = ["-cp", leshan_classpath(), "peers.Device", uri, endpoint_name, str(lifetime_s)]
+        arguments += ["queue"] if queue else []
         super().__init__([command("java"), "-XX:TieredStopAtLevel=1", "-Xshare:auto", *arguments])
 
 
@@ -215,6 +216,10 @@ class Gateway:
     @property
     def uri(self) -> str:
         return f"coap://127.0.0.1:{self.coap_port}"
+
+    @property
+    def stream_uri(self) -> str:
+        return f"coap+tcp://127.0.0.1:{self.api.get('/status')['coap_tcp_port']}"
 
     def kill(self) -> None:
         """As a power cut: no goodbye."""

@@ -68,7 +68,7 @@ public final class Device {
                 EnumSet.of(stream ? BindingMode.T : BindingMode.U), false, stream ? BindingMode.T : BindingMode.U));
         initializer.setInstancesForObject(3, new Instance(0, Map.of(
                 0, "Eclipse", 1, "Leshan", 2, "LN-" + endpoint, 3, "2.0.0", 9, 88L, 10, 4096L,
-                6, Map.of(0, 1L, 1, 5L), 11, Map.of(0, 0L), 15, "Europe/Paris", 16, "U")));
+                6, Map.of(0, 1L, 1, 5L), 11, Map.of(0, 0L), 15, "Europe/Paris", 16, stream ? "T" : "U")));
         initializer.setInstancesForObject(4, new Instance(0, Map.of(
                 0, 41L, 1, Map.of(0, 41L), 2, -71L, 3, 80L, 4, Map.of(0, "127.0.0.1", 1, "::1"))));
         initializer.setInstancesForObject(6, new Instance(0, Map.of(
