@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path as File
@@ -54,18 +54,22 @@ class Template:
             return False
         return self.expression is None or self.expression.match(endpoint_name) is not None
 
-    def expand(self, objects: ObjectList) -> list[Path]:
-        """The paths of this template that a device with these objects has, sorted, each once."""
+    def expand(self, instances: Mapping[int, Sequence[int]], limit: int) -> list[Path]:
+        """The paths of this template that a device has, sorted, each once, about ``limit`` at most.
+
+        ``instances`` are the instances of its objects; an object may have none.
+        """
         found: set[Path] = set()
-        for pattern in self.patterns:
-            head = pattern[:2]
-            if len(pattern) == 1:
-                if pattern[0] in objects.objects:
-                    found.add(Path(*pattern))
+        for object_id, *rest in self.patterns:
+            offered = instances.get(object_id or 0)
+            if offered is None or len(found) > limit:
                 continue
-            for instance in objects.instances:
-                if all(one is None or one == other for one, other in zip(head, instance, strict=True)):
-                    found.add(Path(instance[0], instance[1], *pattern[2:]))
+            if not rest:
+                found.add(Path(object_id))
+            elif rest[0] is None:
+                found.update(Path(object_id, one, *rest[1:]) for one in offered[: limit + 1])
+            elif rest[0] in offered:
+                found.add(Path(object_id, *rest))
         return sorted(found)
 
     def to_api(self) -> dict[str, Any]:

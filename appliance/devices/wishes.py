@@ -173,10 +173,13 @@ class Wishes:
             plan[str(path)] = Wish(str(path), (path,), "default", (), str(path))
         # The first template that names a path decides: they come in the order of their names.
         taken: set[Path] = set()
+        offered: dict[int, list[int]] = {object_id: [] for object_id in objects.objects}
+        for object_id, instance_id in objects.instances:
+            offered[object_id].append(instance_id)
         composites: list[Wish] = []
         for template in fitting:
             origin = f"template:{template.name}"
-            paths = [path for path in template.expand(objects) if path not in taken]
+            paths = [path for path in template.expand(offered, MAX_WISHES) if path not in taken]
             taken.update(paths)
             if template.composite and not singly:
                 for at in range(0, len(paths), MAX_COMPOSITE_PATHS):

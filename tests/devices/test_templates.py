@@ -55,6 +55,13 @@ def senml(device: Device, request: Message, values: dict[str, float], observe: i
     return device.room.settle()
 
 
+def step(room: Room) -> None:
+    """Let the tasks run until they wait."""
+    for _ in range(3):
+        room.loop.call_soon(room.loop.stop)
+        room.loop.run_forever()
+
+
 def query_of(request: Message) -> set[str]:
     return set(request.opt.uri_query)
 
@@ -214,6 +221,49 @@ def test_a_device_without_composites_gets_the_paths_one_by_one(room: Room, code:
     room.restart()
     assert origins(room, "d") == OBSERVED
     assert device.update()[1:] == []
+
+
+def test_an_asked_composite_that_fell_apart_is_shown_and_cancelled_as_one(room: Room) -> None:
+    device = room.device("d")
+    register(device, b"</>;ct=110,</3/0>,</4/0>")
+    request = {"paths": ["/3/0/9", "/4/0/2"], "attributes": {}}
+    work = room.loop.create_task(room.devices.observe_composite("d", request))
+    step(room)
+    (observe,) = room.settle()
+    device.answer(observe, codes.METHOD_NOT_ALLOWED)
+    outcome = room.run(work)
+    assert outcome["ok"] is False
+    assert "one by one" in outcome["words"]
+    (first,) = room.settle()
+    (second,) = device.answer(first, payload=b"80", observe=1)
+    device.answer(second, payload=b"-70", observe=1)
+    rows = room.devices.observations("d")["observations"]
+    assert [(one["path"], one["id"], one["state"]) for one in rows] == [
+        ("/3/0/9", "/3/0/9,/4/0/2", "active"),
+        ("/4/0/2", "/3/0/9,/4/0/2", "active"),
+    ]
+    room.run(room.devices.cancel_observation("d", "/3/0/9,/4/0/2"))
+    (cancel,) = room.settle()
+    (cancel,) = device.answer(cancel, payload=b"80")
+    device.answer(cancel, payload=b"-70")
+    assert room.registration("d").observations == {}
+
+
+def test_a_lost_connection_ends_what_was_observed_and_the_next_update_asks_again(room: Room) -> None:
+    device = room.device("d")
+    (observe,) = register(device, b"</3303/0>")
+    device.answer(observe, payload=b"21.5", observe=1)
+    room.uplink.disconnected(device.peer)
+    assert room.registration("d").observations == {}
+    assert room.registration("d").ended == ""
+    (again,) = device.update()[1:]
+    assert (path_of(again), again.opt.observe, again.token != observe.token) == (SENSOR, 0, True)
+
+
+def test_what_follows_from_a_list_of_thousands_has_an_end(room: Room) -> None:
+    room.templates.put(None, {**TEMPERATURES, "match": {}, "paths": ["/3303/*/5700", "/3303/*/5701"]})
+    register(room.device("liar"), ",".join(f"</3303/{number}>" for number in range(4000)).encode())
+    assert len(room.observations.wanted(room.registration("liar"))) == 500
 
 
 def test_a_client_of_1_0_has_no_composites(room: Room) -> None:
