@@ -7,12 +7,14 @@ over the wire is kept in ``heard`` for the test to judge.
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path as FilePath
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiocoap
 from aiocoap.numbers import codes, types
@@ -66,6 +68,7 @@ class Client(LockstepDevice):
         self.version = version
         self.heard: list[aiocoap.Message] = []
         self.observed: dict[bytes, Observed] = {}
+        self._blocks = b""
         self.refuses: set[str] = set()  # paths whose requests get 4.05
         self.prefers: int | None = None  # answers in this format, whatever is asked for
 
@@ -190,14 +193,20 @@ class Client(LockstepDevice):
         )
         reply.opt.content_format = content_format
         reply.opt.observe = more.get("observe")
-        reply.opt.block1 = more.get("block1")
+        reply.opt.block1 = request.opt.block1 if code.is_successful() else None
         if "location" in more:
             reply.opt.location_path = more["location"]
         self.send(reply)
 
     def _carry_out(self, request: aiocoap.Message) -> tuple[Any, int | None, bytes, dict[str, Any]]:
-        if request.opt.block1 is not None:
-            raise Refused((4, 13), "this client takes no blocks")
+        if (block := request.opt.block1) is not None:
+            done = b"" if block.block_number == 0 else self._blocks
+            if len(done) != block.start:
+                raise Refused((4, 8), "a block is missing")
+            self._blocks = done + request.payload
+            if block.more:
+                return codes.CONTINUE, None, b"", {}
+            request.payload = self._blocks
         segments = request.opt.uri_path
         if not all(segment.isdigit() for segment in segments):
             raise Refused(NOT_FOUND, "not a LwM2M path")
@@ -318,6 +327,23 @@ class Client(LockstepDevice):
         answer = self.receive()
         assert answer.mid == sent.mid, answer
         return answer
+
+    def fetch_file(self, uri: str) -> bytes:
+        """Download from the server, block by block (RFC 7959); every block is of the same file."""
+        parts = urlsplit(uri)
+        assert parts.port == self.house.coap_port, uri
+        found, tags = b"", set()
+        while True:
+            request = aiocoap.Message(code=codes.GET, _mtype=types.CON, _token=os.urandom(4))
+            request.opt.uri_path = tuple(parts.path.strip("/").split("/"))
+            request.opt.block2 = (len(found) // 1024, False, 6)
+            answer = self.exchange(request)
+            assert answer.code == codes.CONTENT, answer
+            found += answer.payload
+            tags.add(answer.opt.etag)
+            if answer.opt.block2 is None or not answer.opt.block2.more:
+                assert len(tags) == 1
+                return found
 
     def send_values(self, paths: Iterable[Path], content_format: int = 112) -> aiocoap.Message:
         """Send (Core §6.4.7): the server's answer."""

@@ -9,6 +9,7 @@ import pytest
 from aiocoap.numbers import codes, types
 
 from tests.conformance.client import Client, path_of, shown
+from tests.house import House
 
 TLV = 11542
 
@@ -144,6 +145,12 @@ def read_firmware(client: Client) -> tuple[int, int]:
     return values["/5/0/3"], values["/5/0/5"]
 
 
+def told_firmware(client: Client) -> tuple[int, int]:
+    """State and Update Result as the device reported them."""
+    values = latest(client, "/5/0")
+    return values["/5/0/3"], values["/5/0/5"]
+
+
 def push(client: Client, image: bytes) -> None:
     """Write the package through the API."""
     assert client.operate("Write", "/5/0/0", value=image.hex())["code"] == "2.04"
@@ -180,6 +187,103 @@ def test_int_760_firmware_state_observed(client: Client) -> None:
     firmware(client, 2, 0)
     notified(client)
     assert latest(client, "/5/0/3") == {"/5/0/3": 2}
+
+
+def test_int_770_firmware_pushed(client: Client) -> None:
+    image = bytes(range(256)) * 12
+    for path in ("/5/0/3", "/5/0/5"):
+        assert client.observe(path)["code"] == "2.05"
+    push(client, b"\0")
+    push(client, image)
+    assert [request.opt.block1.block_number for request in client.heard] == list(range(3))
+    assert client.tree.value((5, 0, 0), b"") == image
+    firmware(client, 1, 0)
+    notified(client)
+    firmware(client, 2, 0)
+    notified(client)
+    assert told_firmware(client) == (2, 0)
+    assert client.operate("Execute", "/5/0/2")["code"] == "2.04"
+    firmware(client, 3, 0)
+    notified(client)
+    client.register()  # it comes back with the new image
+    firmware(client, 0, 1)
+    client.tree.set((3, 0, 3), "2.0")
+    assert read_firmware(client) == (0, 1)
+    assert shown(client.operate("Read", "/3/0/3")) == {"/3/0/3": "2.0"}
+
+
+def test_int_771_firmware_pulled(house: House, client: Client) -> None:
+    image = bytes(range(256)) * 12
+    assert client.operate("Write", "/5/0/1", value="")["code"] == "2.04"
+    status, stored = house.api("POST", "/files?name=image", image)
+    assert status == 201, stored
+    uri = next(url for url in stored["urls"] if url.startswith("coap://"))
+    assert client.operate("Write", "/5/0/1", value=uri)["code"] == "2.04"
+    assert client.tree.value((5, 0, 1), "") == uri
+    assert client.fetch_file(uri) == image
+    for state, result in ((1, 0), (2, 0)):
+        firmware(client, state, result)
+        assert read_firmware(client) == (state, result)
+    assert client.operate("Execute", "/5/0/2")["code"] == "2.04"
+    client.register()
+    firmware(client, 0, 1)
+    client.tree.set((3, 0, 3), "2.0")
+    assert read_firmware(client) == (0, 1)
+    assert shown(client.operate("Read", "/3/0/3")) == {"/3/0/3": "2.0"}
+
+
+def fails(client: Client, result: int, states: tuple[int, ...], *, pulled: bool = False) -> None:
+    """An update that ends with a result; every step of it reaches the server."""
+    assert read_firmware(client) == (0, 0)
+    for path in ("/5/0/3", "/5/0/5"):
+        assert client.observe(path)["code"] == "2.05"
+    if pulled:
+        assert client.operate("Write", "/5/0/1", value="coap://192.0.2.1/image")["code"] == "2.04"
+    else:
+        push(client, b"image")
+    for state in states[:-1]:
+        firmware(client, state, 0)
+        notified(client)
+        assert told_firmware(client) == (state, 0)
+    firmware(client, states[-1], result)
+    notified(client)
+    assert told_firmware(client) == (states[-1], result)
+    assert read_firmware(client) == (states[-1], result)
+
+
+def test_int_773_firmware_without_storage(client: Client) -> None:
+    fails(client, 2, (1, 0))
+
+
+def test_int_774_firmware_without_memory(client: Client) -> None:
+    fails(client, 3, (1, 0))
+
+
+def test_int_775_firmware_connection_lost(client: Client) -> None:
+    fails(client, 4, (1, 0), pulled=True)
+
+
+def test_int_776_firmware_damaged(client: Client) -> None:
+    fails(client, 5, (1, 0))
+
+
+def test_int_777_firmware_of_another_type(client: Client) -> None:
+    fails(client, 6, (1, 0))
+
+
+def test_int_778_firmware_uri_invalid(client: Client) -> None:
+    fails(client, 7, (1, 0), pulled=True)
+
+
+def test_int_779_firmware_not_installed(client: Client) -> None:
+    before = shown(client.operate("Read", "/3/0/3"))
+    push(client, b"image")
+    firmware(client, 2, 0)
+    assert read_firmware(client) == (2, 0)
+    assert client.operate("Execute", "/5/0/2")["code"] == "2.04"
+    firmware(client, 2, 8)
+    assert read_firmware(client) == (2, 8)
+    assert shown(client.operate("Read", "/3/0/3")) == before
 
 
 def test_int_772_firmware_without_package(client: Client) -> None:
