@@ -64,7 +64,8 @@ class Gateways:
             if gateway.end_devices:
                 self.ended(gateway, "deregistered")
             return
-        if gateway.id in self._unread or (before is not None and _listed(before) != _listed(objects)):
+        unread = gateway.end_devices is None or gateway.id in self._unread
+        if unread or (before is not None and _listed(before) != _listed(objects)):
             self.refresh(gateway)
         for device in list((gateway.end_devices or {}).values()):
             self._observations.updated(device)
@@ -134,6 +135,8 @@ class Gateways:
     def learned(self, gateway: Registration, reports: Sequence[Report]) -> None:
         """The gateway said what is behind it: /25 as a whole, and /26 for gateways of version 1.0."""
         self._unread.discard(gateway.id)
+        if gateway.end_devices is None:
+            gateway.end_devices = {}
         listed, problems = read_end_devices(reports)
         for problem in problems[:4]:
             gateway.warn(problem)
