@@ -111,9 +111,13 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class WriteComposite:
-    """§6.3.9 (since 1.1): resources and resource instances of any objects, all of them or none."""
+    """§6.3.9 (since 1.1): resources and resource instances of any objects, all of them or none.
+
+    ``removed`` (since 1.2) are resource instances that are to go; only SenML-ETCH can say so.
+    """
 
     reports: tuple[Report, ...]
+    removed: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ number  module            carries
 60      ``cbor``          one value
 110     ``senml_json``    any reports, with times
 112     ``senml_cbor``    any reports, with times
-320/322 as 110/112        paths and reports of composite operations (RFC 8790)
+320/322 as 110/112        paths, reports and removals of composite operations (RFC 8790)
 11542   ``tlv``           reports of one object, instance or resource
 11543   ``oma_json``      reports of LwM2M 1.0, with times
 11544   ``lwm2m_cbor``    reports of LwM2M 1.2
@@ -49,14 +49,14 @@ _ONE_VALUE: dict[int, Callable[[bytes, Path, Model], list[Report]]] = {
 }
 _UNNAMED: dict[int, Callable[[bytes, Path, Model], list[Report]]] = {
     formats.TLV: tlv.decode,
-    formats.LWM2M_CBOR: lwm2m_cbor.decode,
 }
 _NAMED: dict[int, Callable[[bytes, Path, Model, str, float | None], list[Report]]] = {
     formats.SENML_JSON: senml_json.decode,
-    formats.SENML_ETCH_JSON: senml_json.decode,
+    formats.SENML_ETCH_JSON: senml_json.decode_etch,
     formats.SENML_CBOR: senml_cbor.decode,
-    formats.SENML_ETCH_CBOR: senml_cbor.decode,
+    formats.SENML_ETCH_CBOR: senml_cbor.decode_etch,
     formats.OMA_JSON: oma_json.decode,
+    formats.LWM2M_CBOR: lwm2m_cbor.decode,
 }
 _ENCODE_UNNAMED: dict[int, Callable[[Path, Sequence[Report], Model], bytes]] = {
     formats.TEXT: text.encode,
@@ -64,9 +64,9 @@ _ENCODE_UNNAMED: dict[int, Callable[[Path, Sequence[Report], Model], bytes]] = {
     formats.CBOR: cbor.encode,
     formats.TLV: tlv.encode,
     formats.OMA_JSON: oma_json.encode,
-    formats.LWM2M_CBOR: lwm2m_cbor.encode,
 }
-_ENCODE_NAMED: dict[int, Callable[[Path, Sequence[Report], Model, str], bytes]] = {
+_REMOVING = (formats.SENML_ETCH_JSON, formats.SENML_ETCH_CBOR)  # only there is null a value (C 1.2.1 §7.5.6)
+_ENCODE_NAMED: dict[int, Callable[[Path, Sequence[Report], Model, str, Sequence[Path]], bytes]] = {
     formats.SENML_JSON: senml_json.encode,
     formats.SENML_ETCH_JSON: senml_json.encode,
     formats.SENML_CBOR: senml_cbor.encode,
@@ -83,6 +83,7 @@ _BY_PREFIX: dict[
 ] = {
     formats.SENML_JSON: senml_json.decode_by_prefix,
     formats.SENML_CBOR: senml_cbor.decode_by_prefix,
+    formats.LWM2M_CBOR: lwm2m_cbor.decode_by_prefix,
 }
 
 
@@ -121,15 +122,31 @@ def decode(
     raise CodecError(f"Content format {content_format} is none that LwM2M uses for values.")
 
 
-def encode(content_format: int, base: Path, reports: Sequence[Report], model: Model, root: str = "") -> bytes:
+def encode(
+    content_format: int,
+    base: Path,
+    reports: Sequence[Report],
+    model: Model,
+    root: str = "",
+    *,
+    prefix: str = "",
+    removed: Sequence[Path] = (),
+) -> bytes:
     """The payload of a Write or Create on ``base`` with ``reports`` in it; raises ``CodecError``.
 
-    ``root``, the alternate path, goes in front of SenML names (T 1.2.1 §6.4.1); the other formats
-    have no place for it.
+    ``root``, the alternate path with the prefix of a device behind a gateway, goes in front of SenML names
+    (T 1.2.1 §6.4.1); LwM2M CBOR takes the ``prefix`` alone, the other formats have no place for either.
+    ``removed``, resource instances that are to go, is for Write-Composite (``base`` the root) in SenML-ETCH.
     """
+    if removed and (content_format not in _REMOVING or base.level):
+        raise CodecError(
+            f"Content format {content_format} cannot remove resource instances: use 320 or 322 on the root."
+        )
     named = _ENCODE_NAMED.get(content_format)
     if named is not None:
-        return named(base, reports, model, root)
+        return named(base, reports, model, root, removed)
+    if content_format == formats.LWM2M_CBOR:
+        return lwm2m_cbor.encode(base, reports, model, prefix)
     unnamed = _ENCODE_UNNAMED.get(content_format)
     if unnamed is not None:
         return unnamed(base, reports, model)
@@ -181,15 +198,13 @@ def decode_send(
     """The reports of a Send (C §6.4.5) by prefix, "" for the client's own; raises ``CodecError``.
 
     ``models`` are those of the end devices behind a gateway by their prefixes; a prefix that is not there
-    is kept too, read with ``model``. LwM2M CBOR names no prefixes.
+    is kept too, read with ``model``, so that whoever knows the devices can say which one is not there.
     """
     if not payload:
         raise CodecError("The Send has no payload.")
     by_prefix = _BY_PREFIX.get(content_format) if content_format is not None else None
     if by_prefix is not None:
         return by_prefix(payload, models, model, root, now)
-    if content_format == formats.LWM2M_CBOR:
-        return {"": lwm2m_cbor.decode(payload, Path(), model)}
     raise CodecError(f"Content format {content_format} is none of a Send: use 110, 112 or 11544.")
 
 

@@ -8,7 +8,7 @@ major type or tag     Python value
 ====================  ==========================================================
 integer               int (bignums up to 8 bytes)
 byte, text string     bytes, str
-array, map            list, dict (keys: int, str, bytes, bool, float, tuple of int)
+array, map            list, dict (keys: int, str, bytes, bool, float, tuple of ids)
 false, true, null     False, True, None (undefined too)
 half, single, double  float
 tag 0, tag 1          seconds since 1970 as int or float (RFC 8949 §3.4.1, §3.4.2)
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 12  # LwM2M needs five; unknown fields of a record may nest a little
 _MAX_EXPONENT = 400  # of a decimal fraction: beyond it a double is zero or infinite
-_MAX_KEY_IDS = 4  # an array as a map key is a path (LwM2M 1.2 C §7.4.6)
+_MAX_KEY_IDS = 5  # an array as a map key is a path (C 1.2.1 §7.5.4), perhaps with a gateway's prefix first
 
 _UINT16 = Struct(">H").unpack_from
 _UINT32 = Struct(">I").unpack_from
@@ -126,6 +126,8 @@ def _item(data: bytes, pos: int, depth: int) -> tuple[object, int]:
             if type(key) is not int and type(key) is not str:
                 key = _key(key)
             pairs[key], pos = _item(data, pos, depth)
+        if len(pairs) != size:
+            raise _twice()
         return pairs, pos
     value, pos = _item(data, pos, depth)
     return _tagged(size, value), pos
@@ -159,11 +161,15 @@ def _indefinite(data: bytes, pos: int, major: int, depth: int) -> tuple[object, 
         return items, pos + 1
     if major == 5:
         pairs: dict[object, object] = {}
+        count = 0
         while data[pos] != _BREAK:
             key, pos = _item(data, pos, depth)
             if type(key) is not int and type(key) is not str:
                 key = _key(key)
             pairs[key], pos = _item(data, pos, depth)
+            count += 1
+        if len(pairs) != count:
+            raise _twice()
         return pairs, pos + 1
     chunks: list[bytes] = []
     while (head := data[pos]) != _BREAK:
@@ -176,10 +182,16 @@ def _indefinite(data: bytes, pos: int, major: int, depth: int) -> tuple[object, 
     return (joined.decode() if major == 3 else joined), pos + 1
 
 
+def _twice() -> CodecError:
+    # RFC 8949 §5.6: such a map is not valid, and to take one value would lose the other in silence.
+    return CodecError("A CBOR map has the same key twice.")
+
+
 def _key(key: object) -> object:
     """A map key as something hashable; arrays of ids become tuples (LwM2M CBOR uses them)."""
     if isinstance(key, list):
-        if 0 < len(key) <= _MAX_KEY_IDS and all(type(part) is int for part in key):
+        path = key[1:] if key and type(key[0]) is str else key
+        if 0 < len(key) <= _MAX_KEY_IDS and all(type(part) is int for part in path):
             return tuple(key)
     elif isinstance(key, (bytes, bool, float)):
         return key

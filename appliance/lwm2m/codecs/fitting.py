@@ -38,13 +38,14 @@ _EXACT = 1 << 53  # whole floats up to here are exact integers
 
 _SINGLE = Struct(">f")
 _LINK = re.compile(r"([0-9]{1,5}):([0-9]{1,5})")
+_NULL_LINK = "FFFF:FFFF"  # how C 1.2.1 §7.5.6 spells 65535:65535 in one place
 
 
 def object_link(text: str) -> ObjectLink | None:
     """``"3:0"`` as a link, None when it is none (C Appendix C, Objlnk)."""
     match = _LINK.fullmatch(text)
     if match is None:
-        return None
+        return ObjectLink(65535, 65535) if text.upper() == _NULL_LINK else None
     object_id, instance_id = int(match[1]), int(match[2])
     return ObjectLink(object_id, instance_id) if object_id <= 65535 and instance_id <= 65535 else None
 

@@ -125,11 +125,13 @@ def resolve(
     root: str,
     now: float | None,
     data: Callable[[object], bytes],
+    patch: bool = False,
 ) -> list[Report]:
     """The reports of a SenML pack: at most one per record. Raises ``CodecError``.
 
-    ``data`` turns the value of ``vd`` into bytes. This is one function of more than 60 lines
-    because it is the hot path of every SenML notification.
+    ``data`` turns the value of ``vd`` into bytes. ``patch``: the pack is one of SenML-ETCH, where each record
+    must have a value and null is one: it takes a resource instance away and gives no report (RFC 8790 §3.2).
+    This is one function of more than 60 lines because it is the hot path of every SenML notification.
     """
     if type(records) is not list:
         raise CodecError("A SenML payload is not a list of records.")
@@ -151,11 +153,13 @@ def resolve(
         for label, item in record.items():
             meaning = labels.get(label)
             if meaning == V:
+                values += 1
+                if item is None and patch:
+                    continue
                 if type(item) is not float and type(item) is not int:
                     raise CodecError("A SenML value (v) is not a number.")
                 value = item
                 number = True
-                values += 1
             elif meaning == N:
                 name = item
             elif meaning == BN:
@@ -197,6 +201,12 @@ def resolve(
         if values > 1:
             raise CodecError("A SenML record has more than one value.")
         if value is None:
+            if patch:
+                if not values:
+                    raise CodecError("A record of SenML-ETCH has no value: null is one, and none is not.")
+                if not _is_resource(base_name, name, base, root):
+                    raise CodecError("A record of SenML-ETCH removes what is no resource.")
+                continue
             if base_value is None or not _is_resource(base_name, name, base, root):
                 continue  # a record of base fields only
             value = base_value  # §4.5.4: the missing value counts as zero
@@ -251,7 +261,7 @@ def by_prefix(
     if len(records) > MAX_REPORTS:
         raise too_many()
     root = normal_root(root)
-    base: dict[int, object] = {}
+    base: dict[int, object] = {}  # BVER is left in its record, to be checked there
     found: dict[str, list[dict[object, object]]] = {}
     for record in records:
         if type(record) is not dict:
@@ -260,7 +270,7 @@ def by_prefix(
         name: object = ""
         for label, item in record.items():
             meaning = labels.get(label)
-            if meaning in (BN, BT, BV, BVER):
+            if meaning in (BN, BT, BV):
                 base[meaning] = item
             elif meaning == N:
                 name = item
@@ -311,10 +321,12 @@ def records(
     root: str,
     labels: Sequence[object],
     data: Callable[[bytes], object],
+    removed: Sequence[Path] = (),
 ) -> list[dict[object, object]]:
     """The records of a Write: the first carries the base name. Raises ``CodecError``.
 
-    ``labels`` are the spellings by meaning (``BN`` … ``VLO``). ``Report.at`` becomes ``t``.
+    ``labels`` are the spellings by meaning (``BN`` … ``VLO``). ``Report.at`` becomes ``t``. ``removed`` are
+    resource instances without a value from now on, below a base that is the root (RFC 8790 §3.2).
     """
     base_name, names = naming(base, reports, root)
     pack: list[dict[object, object]] = []
@@ -339,4 +351,9 @@ def records(
         if report.at is not None:
             record[labels[T]] = int(report.at) if float(report.at).is_integer() else report.at
         pack.append(record)
+    for path in removed:
+        if path.level != 4:
+            raise CodecError(f"{path} cannot be removed: only resource instances can, like {path}/0.")
+        record = {} if pack else {labels[BN]: base_name}
+        pack.append(record | {labels[N]: str(path)[1:], labels[V]: None})
     return pack or [{labels[BN]: base_name}]

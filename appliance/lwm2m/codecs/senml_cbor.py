@@ -33,15 +33,24 @@ def decode(
     return senml.resolve(cbor.loads(payload), _LABELS, base, model, root, now, _data)
 
 
+def decode_etch(
+    payload: bytes, base: Path, model: Model, root: str = "", now: float | None = None
+) -> list[Report]:
+    """Content format 322, SenML-ETCH CBOR (RFC 8790 §3.2): as `decode`, but each record has a value."""
+    return senml.resolve(cbor.loads(payload), _LABELS, base, model, root, now, _data, patch=True)
+
+
 def _data(item: object) -> bytes:
     if not isinstance(item, bytes):
         raise CodecError("A SenML data value (vd) is not a byte string.")
     return item
 
 
-def encode(base: Path, reports: Sequence[Report], model: Model, root: str = "") -> bytes:
+def encode(
+    base: Path, reports: Sequence[Report], model: Model, root: str = "", removed: Sequence[Path] = ()
+) -> bytes:
     """A pack for a Write of ``base``; ``root`` is the alternate path the names get."""
-    return cbor.dumps(senml.records(base, reports, model, root, _SPELLINGS, _encode_data))
+    return cbor.dumps(senml.records(base, reports, model, root, _SPELLINGS, _encode_data, removed))
 
 
 def _encode_data(data: bytes) -> object:

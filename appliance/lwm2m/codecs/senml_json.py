@@ -67,6 +67,13 @@ def decode(
     return senml.resolve(loads(payload), senml.LABELS, base, model, root, now, _data)
 
 
+def decode_etch(
+    payload: bytes, base: Path, model: Model, root: str = "", now: float | None = None
+) -> list[Report]:
+    """Content format 320, SenML-ETCH JSON (RFC 8790 §3.2): as `decode`, but each record has a value."""
+    return senml.resolve(loads(payload), senml.LABELS, base, model, root, now, _data, patch=True)
+
+
 def _data(item: object) -> bytes:
     """``vd`` is base64url without padding (RFC 8428 §4.3); standard and padded is taken too."""
     data = base64_bytes(item) if isinstance(item, str) else None
@@ -75,9 +82,11 @@ def _data(item: object) -> bytes:
     return data
 
 
-def encode(base: Path, reports: Sequence[Report], model: Model, root: str = "") -> bytes:
+def encode(
+    base: Path, reports: Sequence[Report], model: Model, root: str = "", removed: Sequence[Path] = ()
+) -> bytes:
     """A pack for a Write of ``base``; ``root`` is the alternate path the names get."""
-    return dumps(senml.records(base, reports, model, root, _SPELLINGS, _encode_data))
+    return dumps(senml.records(base, reports, model, root, _SPELLINGS, _encode_data, removed))
 
 
 def _encode_data(data: bytes) -> object:

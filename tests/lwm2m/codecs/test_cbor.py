@@ -205,3 +205,18 @@ def test_content_format_60_writes(model) -> None:
     for resource, unfit in ((1, "x"), (2, -1), (1, 1 << 63), (3, math.nan), (5, "text"), (9, 1)):
         with pytest.raises(CodecError):
             write(resource, unfit)
+
+
+def test_a_key_that_is_given_twice_is_an_error() -> None:
+    """RFC 8949 §5.6: such a map is not valid; also where Python alone takes two keys for one."""
+    for payload in ("a200010002", "bf00010002ff", "a201010102", "a201f4f5f4", "a2616101616102"):
+        with pytest.raises(CodecError, match="same key twice"):
+            cbor.loads(bytes.fromhex(payload))
+
+
+def test_an_array_as_a_key_is_a_path_perhaps_with_a_prefix() -> None:
+    for key in ((3,), (3, 0, 7, 0), ("d01", 3, 0, 7, 0), ("d01",)):
+        assert cbor.loads(cbor2.dumps({key: 1})) == {key: 1}
+    for key in ((), (1, 2, 3, 4, 5, 6), (3, "d01"), (b"d01", 3), (3, True), (3, 0.5)):
+        with pytest.raises(CodecError, match="key"):
+            cbor.loads(cbor2.dumps({key: 1}))

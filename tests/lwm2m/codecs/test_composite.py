@@ -9,7 +9,7 @@ import random
 import cbor2
 import pytest
 
-from appliance.lwm2m.codecs import CodecError, decode_composite, decode_send, encode, encode_paths
+from appliance.lwm2m.codecs import CodecError, decode, decode_composite, decode_send, encode, encode_paths
 from appliance.lwm2m.definitions import Definitions, Model
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import ObjectLink, Report
@@ -86,7 +86,82 @@ def test_a_write_composite_below_an_alternate_path() -> None:
     assert pack[1]["n"] == "3303/0/5701"
 
 
+@pytest.mark.parametrize("content_format", [320, 322])
+def test_trap_30_null_takes_a_resource_instance_away(content_format: int) -> None:
+    """RFC 8790 §3.2: in a patch null is a value; only so can a Write-Composite remove something."""
+    values, removed = [report("/16/0/0/3", "a")], [Path(16, 0, 0, 1), Path(16, 0, 0, 2)]
+    payload = encode(content_format, Path(), values, MODEL, "/lwm2m", removed=removed)
+    loads = json.loads if content_format == 320 else cbor2.loads
+    base, name, text, number = ("bn", "n", "vs", "v") if content_format == 320 else (-2, 0, 3, 2)
+    assert loads(payload) == [
+        {base: "/lwm2m/", name: "16/0/0/3", text: "a"},
+        {name: "16/0/0/1", number: None},
+        {name: "16/0/0/2", number: None},
+    ]
+    assert decode(content_format, payload, Path(), MODEL, "/lwm2m") == values
+    alone = loads(encode(content_format, Path(), [], MODEL, removed=removed[:1]))
+    assert alone == [{base: "/", name: "16/0/0/1", number: None}]
+
+
+def test_only_etch_removes_and_only_resource_instances() -> None:
+    for content_format in (110, 112, 11542, 11544):
+        with pytest.raises(CodecError, match="use 320 or 322"):
+            encode(content_format, Path(), [], MODEL, removed=[Path(16, 0, 0, 1)])
+    with pytest.raises(CodecError, match="use 320 or 322"):
+        encode(322, Path(16), [], MODEL, removed=[Path(16, 0, 0, 1)])
+    for path in (Path(16), Path(16, 0), Path(16, 0, 0)):
+        with pytest.raises(CodecError, match="only resource instances"):
+            encode(322, Path(), [], MODEL, removed=[path])
+
+
+def test_trap_30_a_record_of_etch_has_a_value_and_plain_senml_has_no_null() -> None:
+    without = [{"n": "/3/0/9"}]
+    assert decode(110, json.dumps(without).encode(), Path(), MODEL) == []
+    for pack in (without, [{"bn": "/3/0/"}, {"n": "9", "v": 80}], [{"n": "/3", "v": None}], [{"v": None}]):
+        with pytest.raises(CodecError, match="SenML-ETCH"):
+            decode(320, json.dumps(pack).encode(), Path(), MODEL)
+    with pytest.raises(CodecError, match="not a number"):
+        decode(110, b'[{"n":"/16/0/0/1","v":null}]', Path(), MODEL)
+    with pytest.raises(CodecError, match="more than one value"):
+        decode(320, b'[{"n":"/16/0/0/1","v":null,"vs":"x"}]', Path(), MODEL)
+
+
+def test_leniency_etch_with_fields_that_are_not_known() -> None:
+    """RFC 8790 §5: such a field is no error; one that must be understood still is."""
+    assert decode(320, b'[{"n":"/1/0/1","v":300,"x":1}]', Path(), MODEL) == [report("/1/0/1", 300)]
+    with pytest.raises(CodecError, match="must be understood"):
+        decode(320, b'[{"n":"/1/0/1","v":300,"x_":1}]', Path(), MODEL)
+
+
+def test_trap_40_times_in_a_composite_answer() -> None:
+    records = [
+        {"bn": "/", "bt": 1700000000, "n": "3/0/9", "v": 80},
+        {"n": "3303/0/5700", "v": 20.5, "t": -60},
+        {"n": "3303/0/5700", "v": 21},
+    ]
+    labels: dict[str, int] = {"bn": -2, "bt": -3, "n": 0, "v": 2, "t": 6}
+    packed = [{labels[key]: value for key, value in record.items()} for record in records]
+    for content_format, payload in ((110, json.dumps(records).encode()), (112, cbor2.dumps(packed))):
+        found = decode_composite(content_format, payload, [Path(3, 0), Path(3303)], MODEL, now=1.7e9)
+        assert [(str(one.path), one.value, one.at) for one in found] == [
+            ("/3/0/9", 80, 1700000000.0),
+            ("/3303/0/5700", 20.5, 1699999940.0),
+            ("/3303/0/5700", 21.0, 1700000000.0),
+        ]
+
+
 # Send
+
+
+def test_the_version_of_senml_counts_in_a_send_too() -> None:
+    with pytest.raises(CodecError, match="version"):
+        decode_send(110, b'[{"bver":99,"n":"/3/0/9","v":80}]', {}, MODEL)
+
+
+def test_trap_51_a_name_with_two_slashes_in_a_send_of_a_gateway() -> None:
+    """LwM2M Gateway 1.1 §10 itself writes "/d01/3/0/" and "/9"."""
+    found = decode_send(110, b'[{"bn":"/d01/3/0/","n":"/9","v":80}]', {}, MODEL)
+    assert found == {"d01": [report("/3/0/9", 80)]}
 
 
 def test_a_send_with_times_keeps_every_value() -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from appliance.lwm2m.definitions import Model
 
-FORMATS = (None, 0, 40, 42, 60, 110, 112, 11542, 11543, 11544)
+FORMATS = (None, 0, 40, 42, 60, 110, 112, 320, 322, 11542, 11543, 11544)
 ROUNDS = 100_000
 BASES = (
     Path(),
@@ -65,7 +65,7 @@ def seeds(content_format: int | None, model: Model) -> list[bytes]:
     ]
     found = [b"", b"\0" * 8]
     for number in (110, 112, 11542, 11543, 11544) if content_format is None else (content_format,):
-        if number in (110, 112, 11542, 11543, 11544):
+        if number in (110, 112, 320, 322, 11542, 11543, 11544):
             for base in (Path(32800), Path(32800, 0)):
                 found.append(encode(number, base, instance, model))
             found += [encode(number, report.path, [report], model) for report in instance]
@@ -76,7 +76,11 @@ def seeds(content_format: int | None, model: Model) -> list[bytes]:
         found += [
             bytes.fromhex(text) for text in ("9fbf00612f02f94d60ffff", "c06a323031332d30332d3231", "c4822003")
         ]
-    if content_format in (None, 110):
+    if content_format in (320, 322):
+        found.append(encode(content_format, Path(), instance, model, removed=[Path(32800, 0, 11, 2)]))
+    if content_format in (None, 60, 11544):
+        found.append(cbor.dumps({"lwm2m": {32800: {0: {1: 5}}}, ("lwm2m", 32800, 0, 3): 1.5}))
+    if content_format in (None, 110, 320):
         found.append(
             b'[{"bn":"/32800/0/","bt":1.7e9,"bv":3,"n":"3","v":1e400,"t":-5},{"n":"5","vd":"_w"},{}]'
         )

@@ -213,3 +213,13 @@ def test_old_content_formats_of_early_devices(model) -> None:
     assert decode(1542, element(3, 0, b"A"), string, model)[0].value == "A"
     assert decode(1543, b'{"e":[{"n":"/32800/0/0","sv":"A"}]}', string, model)[0].value == "A"
     assert decode(1544, b"A", Path(32800, 0, 5), model)[0].value == b"A"
+
+
+def test_leniency_the_null_link_in_hexadecimal(model) -> None:
+    """C 1.2.1 §7.5.6 writes it so once; everywhere else it is 65535:65535."""
+    link = Path(32800, 0, 7)
+    for text in ("FFFF:FFFF", "ffff:ffff"):
+        assert decode(0, text.encode(), link, model)[0].value == ObjectLink(65535, 65535)
+        pack = json.dumps([{"n": str(link), "vlo": text}]).encode()
+        assert decode(110, pack, link, model)[0].value == ObjectLink(65535, 65535)
+    assert decode(0, b"FFFE:FFFF", link, model)[0].modelled is False
