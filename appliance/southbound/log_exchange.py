@@ -116,7 +116,8 @@ class Exchanges:
     def note(self, incoming: bool, bearer: str, peer: Hashable, data: bytes) -> Note:
         """What this message is about. Never raises."""
         message = parse(bearer, data)
-        name = self._names.get(peer) or self._directory.name(peer)
+        # The registry knows better who speaks there: devices behind a gateway have its address, too.
+        name = self._directory.name(peer) or self._names.get(peer, "")
         if message is None:
             return Note(name, "", "Not a CoAP message", "", None, "unknown")
         code = message.code

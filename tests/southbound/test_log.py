@@ -242,6 +242,9 @@ def test_who_speaks_is_told_by_the_registry_and_by_the_register_itself() -> None
     log = Log()
     log.put(True, coap.DELETE, "/rd/abcdefghijkl", peer=CELLAR)
     assert log.last()["endpoint_name"] == "cellar"
+    log.name(CELLAR, "behind the cellar")
+    log.put(True, coap.DELETE, "/rd/abcdefghijkl", peer=CELLAR)
+    assert log.last()["endpoint_name"] == "cellar"
     log.put(True, coap.POST, "/rd", b"</3/0>", b"r", (option.URI_QUERY, b"ep=attic"), peer=PEER6)
     assert log.last()["endpoint_name"] == "attic"
 
