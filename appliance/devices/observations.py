@@ -175,10 +175,7 @@ class Observations:
 
     def _follow_slice(self) -> None:
         for registration in islice(self._following, _SLICE):
-            # What a wish of before was refused may be granted with other attributes.
-            if registration.refused:
-                wishes = self.wanted(registration)
-                registration.refused = {k: c for k, c in registration.refused.items() if k in wishes}
+            self._prune(registration)
             self.reconcile(registration)
         rest = next(self._following, None)
         if rest is None:
@@ -246,6 +243,21 @@ class Observations:
                     for path in paths_of(key)
                 ):
                     del registration.refused[key]
+
+        self._prune(registration)
+
+    def _prune(self, registration: Registration) -> None:
+        """Forget what was noted of wishes that are no more: a device could make it grow without end."""
+        wishes = self.wanted(registration)
+        for noted in (
+            registration.refused,
+            registration.remarks,
+            registration.attributed,
+            registration.given,
+        ):
+            if noted:
+                for key in [key for key in noted if key not in wishes]:
+                    del noted[key]
 
     def add(self, registration: Registration, observation: Observation, given: Attributes = ()) -> None:
         """An observation was established: keep it over a restart."""

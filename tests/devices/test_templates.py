@@ -266,6 +266,20 @@ def test_what_follows_from_a_list_of_thousands_has_an_end(room: Room) -> None:
     assert len(room.observations.wanted(room.registration("liar"))) == 500
 
 
+def test_a_device_with_ever_new_objects_does_not_fill_the_memory(room: Room) -> None:
+    room.templates.put(None, TEMPERATURES)
+    device = room.device("d")
+    asked = register(device, b"</3303/0>")
+    for number in range(1, 20):
+        while asked:
+            request = asked.pop(0)
+            asked += device.answer(request, codes.CHANGED if request.code == codes.PUT else codes.NOT_FOUND)
+        asked = device.update(links=f"</3303/{number}>".encode())[1:]
+    registration = room.registration("d")
+    for noted in (registration.refused, registration.remarks, registration.attributed, registration.given):
+        assert len(noted or {}) <= 1
+
+
 def test_a_client_of_1_0_has_no_composites(room: Room) -> None:
     room.templates.put(None, {"name": "temperatures", "paths": ["/3303/*/5700"], "composite": True})
     (observe,) = register(room.device("d"), b"</3303/0>,</3303/1>", "1.0")
