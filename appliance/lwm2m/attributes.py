@@ -23,8 +23,12 @@ NOTIFICATION_ATTRIBUTES = (*PERIODS, *THRESHOLDS, EDGE, CONFIRM, QUEUE)
 _SINCE = {"epmin": "1.1", "epmax": "1.1", EDGE: "1.2", CONFIRM: "1.2", QUEUE: "1.2"}
 _NUMERIC = (ResourceType.INTEGER, ResourceType.UNSIGNED, ResourceType.FLOAT, ResourceType.TIME)
 
+# With an Observe-Composite only what could be attached to an object makes sense (1.2.1 §6.4.4).
+COMPOSITE_ATTRIBUTES = (*PERIODS, CONFIRM)
+
 _SECONDS = re.compile(r"[0-9]{1,10}")
 _NUMBER = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")  # the grammar knows no exponent
+_SHOWN_NUMBER = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,2})?")
 
 
 class AttributesError(ValueError):
@@ -37,12 +41,13 @@ def check_attributes(
     version: str = "1.2",
     path: Path | None = None,
     model: Model | None = None,
+    composite: bool = False,
 ) -> None:
     """Check what Write-Attributes or an Observe is to send; None unsets. Raises ``AttributesError``.
 
     ``version`` is that of the client. With ``path``, the level is checked, with ``model`` also the type of
-    the resource, as far as it is known. pmax 0 means no maximum. Negative thresholds are used, though the
-    grammar of 1.1 has no place for them.
+    the resource, as far as it is known. ``composite``: they go with an Observe-Composite. pmax 0 means no
+    maximum. Negative thresholds are used, though the grammar has no place for them.
     """
     if not attributes:
         raise AttributesError(f"no attribute is given: name one of {', '.join(NOTIFICATION_ATTRIBUTES)}")
@@ -55,11 +60,16 @@ def check_attributes(
             raise AttributesError(
                 f"{name} came with LwM2M {since}, and the device speaks {version}: leave {name} out"
             )
+        if composite and name not in COMPOSITE_ATTRIBUTES:
+            raise AttributesError(
+                f"{name} cannot go with several paths at once: write it to its resource, or leave it out"
+            )
     if path is not None:
         _check_place(attributes, path, model)
-    for low, high in (("pmin", "pmax"), ("epmin", "epmax")):
-        if low in numbers and numbers.get(high, 0) != 0 and numbers[high] < numbers[low]:
-            raise AttributesError(f"{high} must not be less than {low}: raise {high} or lower {low}")
+    if "pmin" in numbers and numbers.get("pmax", 0) != 0 and numbers["pmax"] < numbers["pmin"]:
+        raise AttributesError("pmax must not be less than pmin: raise pmax or lower pmin")
+    if "epmin" in numbers and "epmax" in numbers and numbers["epmax"] <= numbers["epmin"]:
+        raise AttributesError("epmax must be more than epmin: raise epmax or lower epmin")
     if "lt" in numbers and "gt" in numbers:
         if numbers["lt"] >= numbers["gt"]:
             raise AttributesError("lt must be less than gt: lower lt or raise gt")
@@ -69,6 +79,8 @@ def check_attributes(
 
 def _check_place(attributes: Mapping[str, str | None], path: Path, model: Model | None) -> None:
     """Thresholds are of one value: a number for gt, lt and st, a boolean for edge (§5.1.2, Table 5.1.2-2)."""
+    if path.level == 0:
+        raise AttributesError("attributes belong to an object or what is below: name one, like /3")
     definition = model.resource(path) if model is not None and path.level >= 3 else None
     for name in attributes:
         if name not in (*THRESHOLDS, EDGE):
@@ -88,14 +100,18 @@ def _check_place(attributes: Mapping[str, str | None], path: Path, model: Model 
 
 
 def parse_attributes(parameters: Iterable[tuple[str, str | None]]) -> dict[str, float]:
-    """The notification attributes among the parameters of a link; what is no number is left out."""
+    """The notification attributes among the parameters of a link; what is no number is left out.
+
+    A device's own way of writing must not hide the rest of its answer: thresholds may have an exponent.
+    """
     found: dict[str, float] = {}
     for name, text in parameters:
-        if name in NOTIFICATION_ATTRIBUTES and text is not None:
-            try:
-                found[name] = _checked(name, text)
-            except AttributesError:
-                continue  # a device's own way of writing must not hide the rest of its answer
+        if name not in NOTIFICATION_ATTRIBUTES or text is None:
+            continue
+        if name in THRESHOLDS and _SHOWN_NUMBER.fullmatch(text):
+            found[name] = float(text)
+        elif name not in THRESHOLDS and _SECONDS.fullmatch(text):
+            found[name] = int(text)
     return found
 
 

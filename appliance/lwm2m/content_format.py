@@ -44,20 +44,47 @@ _COMPOSITE = (SENML_CBOR, SENML_JSON)
 _ETCH = {SENML_CBOR: SENML_ETCH_CBOR, SENML_JSON: SENML_ETCH_JSON}
 
 
-def choose_composite(version: str, client_ct: tuple[int, ...], learned: int | None) -> list[tuple[int, int]]:
+def choose_composite(
+    version: str,
+    client_ct: tuple[int, ...],
+    learned: int | None,
+    *,
+    writes: bool = False,
+    removes: bool = False,
+) -> list[tuple[int, int]]:
     """Content format of the body and Accept, to try in this order, for composite operations (§6.3.8).
 
-    SenML both ways, as some clients read the body by Accept; the ETCH form first where the client lists it.
+    SenML both ways, as some clients read the body by Accept; from 1.2 on the ETCH form first where the client
+    lists it, and last where it does not: 1.2.0 knew no other one. LwM2M CBOR names no paths, so it can be
+    asked for with a body in SenML, or be the body of a Write-Composite (``writes``), for which Accept means
+    nothing. What ``removes`` resource instances goes in ETCH only.
     """
-    listed = [number for number in _COMPOSITE if number in client_ct]
-    ranked = [number for number in (learned, *listed, *_COMPOSITE) if number in _COMPOSITE]
+    modern = version >= "1.2"
+    listed = [one for one in _COMPOSITE if one in client_ct or (modern and _ETCH[one] in client_ct)]
+    if modern and LWM2M_CBOR in client_ct:
+        listed.append(LWM2M_CBOR)
+    ranked: dict[int, None] = {}
+    for number in (learned, *listed, *_COMPOSITE):
+        if number in _COMPOSITE or (number == LWM2M_CBOR and LWM2M_CBOR in listed):
+            assert number is not None
+            ranked[number] = None
     chosen: list[tuple[int, int]] = []
-    for number in dict.fromkeys(ranked):
-        assert number is not None
-        if version >= "1.2" and _ETCH[number] in client_ct:
-            chosen.append((_ETCH[number], number))
-        chosen.append((number, number))
-    return chosen
+    for number in ranked:
+        body = number if number in _COMPOSITE or writes else _body_beside(client_ct)
+        if modern and _ETCH.get(body) in client_ct:
+            chosen.append((_ETCH[body], number))
+        chosen.append((body, number))
+    if modern or removes:
+        chosen += [(_ETCH[number], number) for number in ranked if number in _COMPOSITE]
+    if removes:
+        chosen = [pair for pair in chosen if pair[0] in _ETCH.values()]
+    return list(dict.fromkeys(chosen))
+
+
+def _body_beside(client_ct: tuple[int, ...]) -> int:
+    """The SenML in which to name paths for an answer in LwM2M CBOR."""
+    json = SENML_JSON in client_ct or SENML_ETCH_JSON in client_ct
+    return SENML_JSON if json and not {SENML_CBOR, SENML_ETCH_CBOR} & set(client_ct) else SENML_CBOR
 
 
 def is_structured(number: int) -> bool:
@@ -79,19 +106,21 @@ def choose(
     """
     structured = _structured(version, client_ct, learned)
     single = len(path) >= 3
+    # CBOR for one value is something a client may have since 1.1.1: tried where it is listed (§7.4.3).
+    cbor = (CBOR,) if CBOR in client_ct else ()
     candidates: Sequence[int | None]
     match operation:
         case Write(reports=reports) if single and len(reports) == 1 and reports[0].path == path:
             # The formats of one value need no support for structure at all (trap 27); a 1.0 client has TLV.
             plain = OPAQUE if isinstance(reports[0].value, bytes) else TEXT
             last = version == "1.0" and plain == TEXT
-            candidates = [*structured, plain] if last else [plain, *structured]
+            candidates = [*structured, plain] if last else [plain, *cbor, *structured]
         case Create(reports=()):
             candidates = [TLV, *structured]  # only TLV has an agreed form of an instance without values
         case Write() | Create():
             candidates = [*structured]
         case _:
-            candidates = (*structured, *((TEXT, OPAQUE) if single else ()), None)
+            candidates = (*structured, *((*cbor, TEXT, OPAQUE) if single else ()), None)
     return list(dict.fromkeys(candidates))
 
 

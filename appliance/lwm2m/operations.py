@@ -63,7 +63,10 @@ class Register(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """§6.2.2. What is None did not change; ``objects`` replaces the whole list."""
+    """§6.2.2. What is None did not change; ``objects`` replaces the whole list.
+
+    ``profiles`` (since 1.2), with ``objects`` or without, stand for a list that replaces the old one too.
+    """
 
     lifetime_s: int | None = None
     binding: str | None = None
@@ -71,6 +74,7 @@ class Update:
     sms_number: str | None = None
     objects: ObjectList | None = None
     parameters: Parameters = ()
+    profiles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

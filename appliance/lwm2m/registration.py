@@ -2,7 +2,8 @@
 
 The law of this file: what we do not know is kept or ignored, never refused. Refused is only what leaves no
 meaning: 4.12 for a version we do not speak, 4.00 for a broken parameter or list, 4.15 for a list in another
-format, 4.13 for one too long. Whether a profile is known is the registry's knowledge.
+format, 4.13 for one too long, 4.09 where 1.2 lets a client ask whether we know its list without it. Whether
+a profile is known is the registry's knowledge.
 
 A fleet sends the same object list a thousand times: the result is kept by payload and shared.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 from appliance.coap.message import (
     BAD_REQUEST,
+    CONFLICT,
     PRECONDITION_FAILED,
     REQUEST_ENTITY_TOO_LARGE,
     UNSUPPORTED_CONTENT_FORMAT,
@@ -42,6 +44,9 @@ _BINDINGS = frozenset("UTSNMHQ")
 # Objects of keys: a client must not list them (§6.2.1), some do, and no server may touch them.
 _HIDDEN_OBJECTS = frozenset((0, 21, 23))
 _VERSION = re.compile(r"([0-9]{1,4})(?:\.([0-9]{1,4}))?")
+# 1.2.1 §6.2.1: 6:27354b9a is a hash and its algorithm, oma:… and v:… are agreed upon beforehand. The letters
+# of a hash are small; some write them large, and they mean the same.
+_PROFILE = re.compile(r"[0-9]{1,5}:[0-9A-Fa-f]+|(?:oma|v):[A-Za-z0-9-]+")
 
 
 class RegistrationError(ValueError):
@@ -75,8 +80,8 @@ def parse_register(queries: Sequence[str], content_format: int | None, payload: 
         elif name == "Q":
             queue = True
         else:
-            if name == "pid" and value and len(profiles) < MAX_PROFILES:
-                profiles = (*profiles, value[:MAX_PROFILE_CHARACTERS])
+            if name == "pid":
+                profiles = _profiles(profiles, value)
             if parameters is None:
                 parameters = []
             parameters.append((name, value if equals else None))
@@ -99,7 +104,7 @@ def parse_register(queries: Sequence[str], content_format: int | None, payload: 
         letters,
         queue,
         sms.removeprefix("+") if sms else None,
-        _registered_objects(content_format, payload, bool(profiles)),
+        _registered_objects(content_format, payload, version, bool(profiles)),
         tuple(parameters) if parameters is not None else (),
         profiles,
     )
@@ -117,6 +122,7 @@ def parse_update(queries: Sequence[str], content_format: int | None, payload: by
     if not queries and not payload:
         return _UNCHANGED
     lifetime = binding = queue = sms = objects = None
+    profiles: tuple[str, ...] = ()
     parameters: list[tuple[str, str | None]] | None = None
     for query in queries:
         name, equals, value = query.partition("=")
@@ -129,6 +135,8 @@ def parse_update(queries: Sequence[str], content_format: int | None, payload: by
         elif name == "Q":
             queue = True
         else:
+            if name == "pid":
+                profiles = _profiles(profiles, value)
             if parameters is None:
                 parameters = []
             parameters.append((name, value if equals else None))
@@ -146,6 +154,7 @@ def parse_update(queries: Sequence[str], content_format: int | None, payload: by
         sms.removeprefix("+") if sms else None,
         objects,
         tuple(parameters) if parameters is not None else (),
+        profiles,
     )
 
 
@@ -187,11 +196,14 @@ def object_list_from_json(stored: Any) -> ObjectList:
     return _kept_object_list(text.encode(), root, tuple(content_formats))
 
 
-def _registered_objects(content_format: int | None, payload: bytes, profile: bool) -> ObjectList:
+def _registered_objects(
+    content_format: int | None, payload: bytes, version: str, profile: bool
+) -> ObjectList:
     if not payload:
         if profile:
             return read_object_list(b"")  # 1.2 §6.2.1: whether the profile is known is not decided here
-        raise RegistrationError(BAD_REQUEST, "the list of objects is missing")
+        code = CONFLICT if version >= "1.2" else BAD_REQUEST
+        raise RegistrationError(code, "the list of objects is missing: register with it")
     _check_list(content_format, payload)
     return read_object_list(payload)
 
@@ -201,6 +213,17 @@ def _check_list(content_format: int | None, payload: bytes) -> None:
         raise RegistrationError(UNSUPPORTED_CONTENT_FORMAT, "the list of objects must be in link format (40)")
     if len(payload) > MAX_LINKS_BYTES:
         raise RegistrationError(REQUEST_ENTITY_TOO_LARGE, f"a list has at most {MAX_LINKS_BYTES} bytes")
+
+
+def _profiles(known: tuple[str, ...], text: str) -> tuple[str, ...]:
+    """The profiles of ``pid``: one, or several in quotes with commas; what has no form of one is left out."""
+    found = list(known)
+    for one in text.strip('"').split(","):
+        one = one.strip()
+        if len(one) > MAX_PROFILE_CHARACTERS or _PROFILE.fullmatch(one) is None:
+            continue
+        found.append(one.lower() if one[0].isdigit() else one)
+    return tuple(dict.fromkeys(found))[:MAX_PROFILES]
 
 
 def _version(text: str) -> str:
@@ -280,11 +303,18 @@ def _root_link(links: Sequence[Link]) -> Link | None:
     for link in links:
         for name, value in link.attributes:
             if name == "rt" and value is not None and "oma.lwm2m" in value.split():
-                return link if len(link.target) <= _MAX_ROOT else None
+                return link if _may_be_root(link.target) else None
     for link in links:
         if link.target == "/":
             return link
     return None
+
+
+def _may_be_root(target: str) -> bool:
+    """An alternate path has no numeric segment (T §6.4.1): it could not be told from a path of ids."""
+    if len(target) > _MAX_ROOT:
+        return False
+    return not any(part.isascii() and part.isdigit() for part in target.split("/"))
 
 
 def _bare_root(target: str) -> str:

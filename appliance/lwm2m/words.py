@@ -31,6 +31,21 @@ _OUTCOMES: dict[int, str] = {
     0xA5: "Proxying Not Supported: the device is no proxy",
 }
 
+# What differs when several paths were asked for at once (§6.3.8, §6.3.9, §6.4.4).
+_COMPOSITE_OUTCOMES: dict[int, str] = {
+    0x80: "Bad Request: the device did not understand the request; several paths are written all or not at "
+    "all, so check every value and its type",
+    0x81: "Unauthorized: the device does not let this server do that with every path; check its access "
+    "control (object 2)",
+    0x84: "Not Found: the device has none of these paths; discover what it has",
+    0x85: "Method Not Allowed: the device does not do this with several paths at once, or not with one of "
+    "these; do it path by path",
+    0x86: "Not Acceptable: the device cannot answer for several paths in this content format; choose another",
+    0x8F: "Unsupported Content-Format: the device cannot read several paths in this content format; choose "
+    "another",
+    0xA1: "Not Implemented: the device cannot do this with several paths at once; do it path by path",
+}
+
 _FAILURES: dict[str, str] = {
     "timeout": "The device did not answer; it may be asleep or out of reach. Try again after its next Update",
     "deadline": "The device did not answer in time. Try again, or allow more time",
@@ -40,13 +55,18 @@ _FAILURES: dict[str, str] = {
     "queue-full": "Too many requests wait for this device. Try again when they are done",
     "moved": "The device has another address since then, and the command may have reached it before. "
     "Look at its state before you repeat it",
+    "not-connected": "The device has no connection to this gateway. Wait until it connects again",
+    "connection-lost": "The connection to the device broke before it answered. Wait until it connects again",
     "unreachable": "The network has no way to the device. Check its address and the network",
 }
 
 
-def outcome_words(code: int) -> str:
-    """A CoAP response code in words, with the next step where there is one; never raises."""
-    known = _OUTCOMES.get(code)
+def outcome_words(code: int, composite: bool = False) -> str:
+    """A CoAP response code in words, with the next step where there is one; never raises.
+
+    ``composite``: it answers a Read-, Write- or Observe-Composite.
+    """
+    known = (_COMPOSITE_OUTCOMES.get(code) if composite else None) or _OUTCOMES.get(code)
     if known is not None:
         return known
     shown = f"{code >> 5}.{code & 31:02d}"

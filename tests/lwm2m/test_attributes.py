@@ -28,6 +28,10 @@ MODEL = Model.of(Definitions.registered(), {3: "1.1"})
         {"gt": "30", "lt": "10.5", "st": "2"},
         {"gt": "-1.5", "lt": "-20"},
         {"epmin": "1", "epmax": "60"},
+        {"lt": "10", "gt": "20", "st": "4.9"},  # lt + 2 * st < gt, and not more
+        {"st": "2"},
+        {"edge": "0", "con": "1", "hqmax": "0"},
+        {"edge": None, "con": None, "hqmax": None},
     ],
 )
 def test_what_a_device_can_mean(attributes: dict[str, str | None]) -> None:
@@ -40,6 +44,12 @@ def test_what_a_device_can_mean(attributes: dict[str, str | None]) -> None:
         ({}, "name one of"),
         ({"pmin": "10", "pmax": "5"}, "raise pmax or lower pmin"),
         ({"epmin": "10", "epmax": "5"}, "raise epmax or lower epmin"),
+        ({"epmin": "10", "epmax": "10"}, "raise epmax or lower epmin"),
+        ({"epmin": "0", "epmax": "0"}, "raise epmax or lower epmin"),
+        ({"lt": "-10", "gt": "-20"}, "lower lt or raise gt"),
+        ({"edge": "true"}, "write 0 or 1"),
+        ({"con": "2"}, "write 0 or 1"),
+        ({"hqmax": "many"}, "write how many"),
         ({"lt": "5", "gt": "5"}, "lower lt or raise gt"),
         ({"lt": "10", "gt": "20", "st": "5"}, "lower st"),
         ({"st": "0"}, "more than 0"),
@@ -110,3 +120,34 @@ def test_what_has_no_model_is_let_pass() -> None:
     check_attributes({"gt": "5", "edge": "0"}, path=Path(31000, 0, 1), model=MODEL)
     check_attributes({"pmin": "5", "con": "1"}, path=Path(3303), model=MODEL)
     check_attributes({"gt": "5"}, path=Path(3, 0, 7, 0), model=MODEL)
+
+
+def test_every_attribute_may_stand_at_the_levels_it_has() -> None:
+    """Core 1.2.1 Table 7.3.2-1: periods, con and hqmax anywhere, thresholds at one value."""
+    everywhere = {"pmin": "1", "pmax": "2", "epmin": "1", "epmax": "2", "con": "0", "hqmax": "5"}
+    for path in (Path(3), Path(3, 0), Path(3, 0, 7), Path(3, 0, 7, 0)):
+        check_attributes(everywhere, path=path, model=MODEL)
+    for path in (Path(3, 0, 7), Path(3, 0, 7, 0), Path(3, 0, 13)):
+        check_attributes({"gt": "20", "lt": "10", "st": "1"}, path=path, model=MODEL)
+    with pytest.raises(AttributesError, match="name one"):
+        check_attributes({"pmin": "1"}, path=Path())
+
+
+def test_edge_is_for_booleans() -> None:
+    model = Model.of(Definitions.registered(), {1: "1.1"})
+    check_attributes({"edge": "1"}, path=Path(1, 0, 6), model=model)
+    with pytest.raises(AttributesError, match="gt is for numbers"):
+        check_attributes({"gt": "1"}, path=Path(1, 0, 6), model=model)
+
+
+def test_an_observe_composite_takes_what_an_object_could_have() -> None:
+    check_attributes({"pmin": "1", "pmax": "9", "epmin": "1", "epmax": "2", "con": "1"}, composite=True)
+    for name in ("gt", "lt", "st", "edge", "hqmax"):
+        with pytest.raises(AttributesError, match=f"{name} cannot go with several paths"):
+            check_attributes({name: "1"}, composite=True)
+
+
+def test_leniency_a_device_shows_thresholds_in_its_own_way() -> None:
+    shown = (("gt", "1e3"), ("lt", "-4.2E1"), ("st", "5."), ("edge", "1"), ("con", "0"), ("hqmax", "10"))
+    assert parse_attributes(shown) == {"gt": 1000, "lt": -42, "st": 5, "edge": 1, "con": 0, "hqmax": 10}
+    assert parse_attributes((("st", "0"), ("pmin", "1e3"), ("gt", "inf"))) == {"st": 0}

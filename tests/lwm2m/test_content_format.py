@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.lwm2m.content_format import (
+    CBOR,
     LWM2M_CBOR,
     OMA_JSON,
     OPAQUE,
@@ -122,5 +123,51 @@ def test_composites_are_senml_both_ways() -> None:
 
 
 def test_the_etch_form_goes_first_where_the_client_lists_it() -> None:
-    assert choose_composite("1.2", (112, 322), None) == [(322, 112), (112, 112), (110, 110)]
+    assert choose_composite("1.2", (112, 322), None)[:3] == [(322, 112), (112, 112), (110, 110)]
+    assert choose_composite("1.2", (320,), None)[:3] == [(320, 110), (110, 110), (112, 112)]
+    assert choose_composite("1.2", (110, 112, 320), 110)[:3] == [(320, 110), (110, 110), (112, 112)]
     assert choose_composite("1.1", (112, 322), None) == [(112, 112), (110, 110)]
+
+
+def test_a_1_2_client_that_lists_nothing_is_asked_in_etch_in_the_end() -> None:
+    """1.2.0 had no other form, and a client need not say which one it has (Core 1.2.1 §7.5.6)."""
+    assert choose_composite("1.2", (), None) == [(112, 112), (110, 110), (322, 112), (320, 110)]
+
+
+def test_lwm2m_cbor_answers_what_senml_asks() -> None:
+    assert choose_composite("1.2", (322, 11544), None)[:4] == [
+        (322, 112), (112, 112), (322, 11544), (112, 11544),
+    ]  # fmt: skip
+    assert choose_composite("1.2", (11544,), None)[0] == (112, 11544)
+    assert choose_composite("1.2", (320, 11544), 11544)[:2] == [(320, 11544), (110, 11544)]
+    assert all(11544 not in pair for pair in choose_composite("1.1", (11544,), 11544))
+    assert all(11544 not in pair for pair in choose_composite("1.2", (), 11544))
+
+
+def test_a_write_composite_may_be_lwm2m_cbor() -> None:
+    assert choose_composite("1.2", (11544,), None, writes=True)[0] == (11544, 11544)
+    assert choose_composite("1.2", (11544, 112, 322), None, writes=True)[:3] == [
+        (322, 112), (112, 112), (11544, 11544),
+    ]  # fmt: skip
+
+
+def test_only_etch_removes() -> None:
+    assert choose_composite("1.2", (), None, writes=True, removes=True) == [(322, 112), (320, 110)]
+    assert choose_composite("1.2", (320,), None, writes=True, removes=True) == [(320, 110), (322, 112)]
+    assert choose_composite("1.1", (110, 11544), None, writes=True, removes=True) == [(320, 110), (322, 112)]
+
+
+def test_cbor_of_one_value_is_tried_where_it_is_listed() -> None:
+    assert choose("1.1", (60,), None, BATTERY, Read(BATTERY))[-4:] == [CBOR, TEXT, OPAQUE, None]
+    assert CBOR not in choose("1.1", (), None, BATTERY, Read(BATTERY))
+    assert CBOR not in choose("1.1", (60,), None, DEVICE, Read(DEVICE))
+    assert choose("1.1", (60,), None, BATTERY, write(BATTERY))[:2] == [TEXT, CBOR]
+
+
+def test_trap_2_each_version_gets_its_own_formats() -> None:
+    """TLV and the JSON of 1.0 go first to 1.0 only; to others TLV goes last, as Zephyr of 1.1 may need it."""
+    first = {version: choose(version, (), None, DEVICE, Read(DEVICE)) for version in ("1.0", "1.1", "1.2")}
+    assert first["1.0"][:2] == [TLV, OMA_JSON]
+    for version in ("1.1", "1.2"):
+        assert first[version][0] == SENML_CBOR and first[version][-2:] == [TLV, None]
+        assert OMA_JSON not in first[version]

@@ -18,7 +18,7 @@ from appliance.lwm2m.registration import (
     settle_update,
 )
 
-BAD_REQUEST, PRECONDITION_FAILED, TOO_LARGE, UNSUPPORTED = 0x80, 0x8C, 0x8D, 0x8F
+BAD_REQUEST, CONFLICT, PRECONDITION_FAILED, TOO_LARGE, UNSUPPORTED = 0x80, 0x89, 0x8C, 0x8D, 0x8F
 LIST = b"</1/0>,</3/0>"
 
 
@@ -279,12 +279,56 @@ def test_the_list_is_missing() -> None:
     refused(BAD_REQUEST, "ep=dev", "lt=300", payload=b"")
 
 
-def test_a_profile_may_stand_for_the_list() -> None:
-    without = register("ep=dev", "lt=300", "lwm2m=1.2", "pid=6:27354b9a", "pid=6:0", payload=b"")
-    assert without.profiles == ("6:27354b9a", "6:0") and not without.objects.payload
-    assert without.objects.objects == {}
-    assert register("ep=dev", "lwm2m=1.2", "pid=abc").parameters == (("pid", "abc"),)
-    assert len(register("ep=dev", *(f"pid={number}" for number in range(50))).profiles) == 8
+def test_a_1_2_client_without_list_and_profile_is_asked_for_its_list() -> None:
+    refused(CONFLICT, "ep=dev", "lt=300", "lwm2m=1.2", payload=b"")
+    refused(CONFLICT, "ep=dev", "lt=300", "lwm2m=1.2", "pid=nonsense", payload=b"")
+    refused(BAD_REQUEST, "ep=dev", "lt=300", "lwm2m=1.1", payload=b"")
+
+
+def test_trap_17_a_profile_may_stand_for_the_list() -> None:
+    without = register("ep=dev", "lt=300", "lwm2m=1.2", "pid=6:27354b9a", payload=b"")
+    assert without.profiles == ("6:27354b9a",)
+    assert not without.objects.payload and without.objects.objects == {}
+    beside = register("ep=dev", "lwm2m=1.2", "pid=6:27354b9a")
+    assert beside.profiles == ("6:27354b9a",) and beside.objects.payload
+    assert beside.parameters == (("pid", "6:27354b9a"),)
+
+
+@pytest.mark.parametrize(
+    ("given", "profiles"),
+    [
+        ('"6:27354b9a,oma:smart-meter"', ("6:27354b9a", "oma:smart-meter")),
+        ("v:acme-1,1:" + "0f" * 32, ("v:acme-1", "1:" + "0f" * 32)),
+        ("6:27354B9A", ("6:27354b9a",)),  # leniency: large letters
+        ('"6:1, 6:2,6:1"', ("6:1", "6:2")),  # leniency: blanks, one named twice
+        ("6:xyz", ()),
+        ("abc", ()),
+        ("6:", ()),
+        ("oma:", ()),
+        ("1:" + "0" * 79, ()),
+        ("", ()),
+        (
+            ",".join(f"6:{number:08x}" for number in range(50)),
+            tuple(f"6:{number:08x}" for number in range(8)),
+        ),
+    ],
+)
+def test_trap_17_several_profiles(given: str, profiles: tuple[str, ...]) -> None:
+    assert register("ep=dev", "lwm2m=1.2", f"pid={given}").profiles == profiles
+    assert parse_update([f"pid={given}"], None, b"").profiles == profiles
+
+
+def test_leniency_a_profile_each_in_a_parameter_of_its_own() -> None:
+    found = register("ep=dev", "lt=300", "lwm2m=1.2", "pid=6:27354b9a", "pid=6:0", payload=b"")
+    assert found.profiles == ("6:27354b9a", "6:0")
+    assert len(register("ep=dev", *(f"pid=6:{number:x}" for number in range(50))).profiles) == 8
+
+
+def test_leniency_an_alternate_path_with_a_number_is_none() -> None:
+    """It could not be told from the path of an object (OMA Transport §6.4.1)."""
+    found = objects(b'</7>;rt="oma.lwm2m",</3/0>')
+    assert (found.root, found.instances) == ("", (Path(3, 0),))
+    assert objects(b'</a1>;rt="oma.lwm2m",</a1/3/0>').root == "/a1"
 
 
 @pytest.mark.parametrize("payload", [b"junk", b"</3/0", b"\xff\xfe", b"</3/0>x"])
