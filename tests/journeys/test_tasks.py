@@ -28,7 +28,7 @@ from tests.house import House
 DEVICES = 1000
 BATCHES = 10
 AWAKE_S = 1.5  # how long a device listens after each message; the server is told less
-CYCLE_S = 4.0  # from one visit to the next
+CYCLE_S = 3.0  # from one visit to the next
 KILLS = 4
 LINKS = b'</>;rt="oma.lwm2m";ct=112,</1/0>,</3/0>'
 
