@@ -57,7 +57,13 @@ def candidates(client: Client, operation: Downlink, given: int | None) -> Iterat
         case Create(object_id=object_id):
             chosen = formats.choose(client.version, listed, client.learned_format, Path(object_id), operation)
         case ReadComposite() | WriteComposite() | ObserveComposite():
-            pairs = formats.choose_composite(client.version, listed, client.learned_format)
+            pairs = formats.choose_composite(
+                client.version,
+                listed,
+                client.learned_format,
+                writes=isinstance(operation, WriteComposite),
+                removes=isinstance(operation, WriteComposite) and bool(operation.removed),
+            )
             return iter([Formats(sends, accept) for sends, accept in pairs])
         case WriteFile():
             return iter((Formats(formats.OPAQUE),))
@@ -95,7 +101,7 @@ def encode_request(
         case Write(path=path, reports=reports, replace=replace):
             code = coap.PUT if replace else coap.POST
             sends = sends if sends is not None else formats.TLV
-            payload = encode(sends, path, reports, client.model, client.root)
+            payload = encode(sends, path, reports, client.model, client.root, prefix=client.prefix)
         case WriteFile(path=path, data=data):
             code, payload = coap.PUT, bytes(data)
         case WriteAttributes(path=path, attributes=attributes):
@@ -107,7 +113,7 @@ def encode_request(
         case Create(object_id=object_id, instance_id=instance_id, reports=reports):
             code, path = coap.POST, Path(object_id)
             sends = sends if sends is not None else formats.TLV
-            payload = encode(sends, path, reports, client.model, client.root)
+            payload = encode(sends, path, reports, client.model, client.root, prefix=client.prefix)
             if not reports and instance_id is not None:
                 payload = formats.empty_instance(sends, path.child(instance_id), client.root)
         case Delete(path=path):
@@ -117,10 +123,12 @@ def encode_request(
         case ObserveComposite(paths=paths, attributes=attributes):
             code, payload = coap.FETCH, _paths_body(sends, paths, client.root)
             queries = attributes or {}
-        case WriteComposite(reports=reports):
+        case WriteComposite(reports=reports, removed=removed):
             code, accept = coap.IPATCH, None
             sends = sends if sends is not None else formats.SENML_CBOR
-            payload = encode(sends, path, reports, client.model, client.root)
+            payload = encode(
+                sends, path, reports, client.model, client.root, prefix=client.prefix, removed=removed
+            )
     composite = isinstance(operation, ReadComposite | WriteComposite | ObserveComposite)
     # A composite names its paths in its body and nowhere else (OMA Transport §6.4.3.1; trap 35).
     options = [] if composite else list(path_options(client.root, path))
