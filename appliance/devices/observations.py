@@ -358,12 +358,29 @@ class Observations:
         if self._to_write(registration, wish) and (
             written is None or written < len(wish.paths)  # since 1.2 they go along, if the client lets them
         ):
-            if registration.client.version >= "1.2" and written is None:
+            if written is None and self._go_along(registration, wish):
                 self._observe(registration, wish, True, done, tell)
             else:
                 self._write_attributes(registration, wish, written or 0, done, tell)
             return
         self._observe(registration, wish, False, done, tell)
+
+    def _go_along(self, registration: Registration, wish: Wish) -> bool:
+        """Whether its attributes may be part of the Observe (1.2 §6.4.1); of a composite not all may."""
+        client = registration.client
+        if client.version < "1.2" or not wish.attributes:
+            return False
+        try:
+            check_attributes(
+                dict(wish.attributes),
+                version=client.version,
+                path=None if wish.composite else wish.paths[0],
+                model=client.model,
+                composite=wish.composite,
+            )
+        except AttributesError:
+            return False  # written one by one, each is said that cannot be
+        return True
 
     def _write_attributes(
         self,

@@ -78,6 +78,7 @@ class Profiles:
 
     def put(self, pid: str, links: str) -> dict[str, Any]:
         """Say what a profile stands for. Raises DeviceError."""
+        pid = pid.lower() if pid[:1].isdigit() else pid  # a hash is written in small letters
         if _PID.fullmatch(pid) is None:
             raise DeviceError(
                 "invalid", "a profile id is 1 to 80 printable characters", "Write it like 6:27354b9a."
@@ -94,6 +95,7 @@ class Profiles:
 
     def remove(self, pid: str) -> None:
         """Forget a profile: the next device that names it is asked for its list. Raises DeviceError."""
+        pid = pid.lower() if pid[:1].isdigit() else pid
         if pid not in self._known:
             raise DeviceError(
                 "not_found", f"no profile has the id {pid[:80]!r}", "GET /api/v1/profiles lists them."

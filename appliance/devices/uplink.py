@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from appliance.devices.gateway import Gateways
@@ -19,7 +20,7 @@ from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation
 from appliance.lwm2m.gateway import GATEWAY
 from appliance.lwm2m.operations import ObjectList, Register, Update
-from appliance.lwm2m.registration import RegistrationError, settle_update
+from appliance.lwm2m.registration import RegistrationError, read_object_list, settle_update
 from appliance.southbound.server import (
     LwM2MServer,
     Notification,
@@ -147,6 +148,13 @@ class DeviceUplink:
         if registration.client.identity != source.identity:
             reply.bad_request("this registration belongs to another identity")
             return
+        if operation.profiles:
+            listed = operation.objects if operation.objects is not None else read_object_list(b"")
+            objects = self._profiles.resolve(operation.profiles, listed)
+            if objects is None:
+                reply.conflict("this profile is not known: update with the list of objects")
+                return
+            operation = replace(operation, objects=objects)
         try:
             operation = settle_update(operation, registration.client.version, registration.client.objects)
         except RegistrationError as error:

@@ -51,6 +51,20 @@ def test_several_profiles_and_a_list_go_together(room: Room) -> None:
     assert [one["pid"] for one in room.devices.profiles()["profiles"]] == ["6:a", "6:b"]
 
 
+def test_an_update_may_name_another_profile(room: Room) -> None:
+    room.devices.put_profile("6:AB", "</1/0>,</3/0>")
+    room.devices.put_profile("6:b", "</1/0>,</3303/0>")
+    device = room.device("d")
+    assert register(device, "6:ab") == codes.CREATED
+    left = device.post(device.location, ("pid=6:b",))
+    assert [one.code for one in left] == [codes.CHANGED, codes.GET]
+    assert objects(room, "d") == [1, 3303]
+    assert device.post(device.location, ("pid=6:c",))[0].code == codes.CONFLICT
+    assert objects(room, "d") == [1, 3303]
+    room.restart()
+    assert objects(room, "d") == [1, 3303]
+
+
 def test_what_a_person_said_is_not_overwritten(room: Room) -> None:
     device = room.device("d")
     room.devices.put_profile("6:a", LIST)

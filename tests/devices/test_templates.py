@@ -108,6 +108,18 @@ def test_a_client_of_1_2_that_takes_no_attributes_with_an_observe_has_them_writt
     assert device.answer(observe, payload=b"21.5", observe=1) == []
 
 
+def test_thresholds_do_not_go_with_a_composite_and_are_written_to_each_path(room: Room) -> None:
+    both = {"name": "both", "paths": ["/3303/*/5700"], "composite": True, "attributes": {"gt": 30}}
+    room.templates.put(None, both)
+    device = room.device("d")
+    (write,) = register(device, b"</>;ct=110,</3303/0>,</3303/1>", "1.2")
+    assert (write.code, path_of(write), query_of(write)) == (codes.PUT, SENSOR, {"gt=30"})
+    (write,) = device.answer(write, codes.CHANGED)
+    assert path_of(write) == "/3303/1/5700"
+    (observe,) = device.answer(write, codes.CHANGED)
+    assert (observe.code, observe.opt.observe, query_of(observe)) == (codes.FETCH, 0, set())
+
+
 def test_refused_attributes_are_said_and_the_observation_begins_all_the_same(room: Room) -> None:
     room.templates.put(None, TEMPERATURES)
     device = room.device("d")
