@@ -219,6 +219,7 @@ async def _serving(settings: Settings, state: Path) -> int:
     ready = {
         "ready": True,
         "coap": appliance.server.port,
+        "coap_tcp": appliance.server.tcp_port,
         "http": appliance.northbound.port,
         "url": url,
         "setup_code": appliance.setup_code,

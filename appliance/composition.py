@@ -38,7 +38,7 @@ from appliance.identity.settings import IdentitySettings
 from appliance.lwm2m.definitions import Definitions
 from appliance.northbound.server import Northbound
 from appliance.southbound.log import ProtocolLog
-from appliance.southbound.server import EXCHANGE_LIFETIME_S, LwM2MServer
+from appliance.southbound.server import EXCHANGE_LIFETIME_S, LwM2MServer, ServedFile
 from appliance.storage.backup import make_backup, restore_backup
 from appliance.storage.database import Database
 from appliance.storage.database_file import check_database
@@ -200,6 +200,7 @@ class Appliance:
             self.wall,
         )
         self.files.open()
+        self.server.log, self.server.files = self.log, self._served
         self.tasks.files = self.files
 
         self.identity = Identity(self.state / "identity", self.settings.identity)
@@ -251,6 +252,10 @@ class Appliance:
             # Newest first: what is older than the last report of an observation says nothing more.
             numbers.setdefault(token, (number, message_id, max(0.0, now - at_ms / 1000)))
         return numbers
+
+    def _served(self, link: str) -> ServedFile | None:
+        content = self.files.by_link(link)
+        return None if content is None else ServedFile(content.data, content.etag)
 
     def _contact(self, registration: Registration) -> None:
         """A device was heard: first it counts as awake, then what waits for it goes."""
@@ -340,6 +345,7 @@ class Appliance:
             "devices": self.devices.counts(),
             "journal_head": self.broker.head(),
             "coap_port": self.server.port,
+            "coap_tcp_port": self.server.tcp_port or None,
             "nosec": True,
             "tasks": self.tasks.counts(),
             "warnings": warnings,

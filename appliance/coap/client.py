@@ -16,12 +16,19 @@ from __future__ import annotations
 import heapq
 import random
 from collections import deque
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from appliance.coap.blockwise import Block, BlockFormatError, decode_block, encode_block
+from appliance.coap.blockwise import (
+    MAX_BLOCK_NUMBER,
+    Block,
+    BlockFormatError,
+    Body,
+    decode_block,
+    encode_block,
+)
 from appliance.coap.duplicates import EMPTY_ACK, RESET, Duplicates, Key
 from appliance.coap.events import (
     BAD_RESPONSE,
@@ -82,6 +89,9 @@ def _wire_form(options: tuple[Option, ...]) -> bytes:
     return encode_options(options)
 
 
+Progress = Callable[[int, int], None]  # bytes that the peer has acknowledged, bytes in all
+
+
 class QueueFull(Exception):
     """So many requests to this peer are open already that another one is refused."""
 
@@ -113,6 +123,7 @@ class Exchange:
         "own_block2",
         "payload",
         "peer",
+        "progress",
         "resend_at",
         "resends_left",
         "restarts",
@@ -127,7 +138,7 @@ class Exchange:
     )
 
     def __init__(
-        self, id: int, key: Any, peer: Hashable, code: int, options: Sequence[Option], payload: bytes
+        self, id: int, key: Any, peer: Hashable, code: int, options: Sequence[Option], payload: Body
     ) -> None:
         self.id = id
         self.key = key
@@ -155,6 +166,7 @@ class Exchange:
         self.rtt_s: float | None = None
         self.retransmitted = False
         self.upload = False  # the payload goes out in blocks
+        self.progress: Progress | None = None
         self.offset = 0
         self.exponent = 6
         self.restarts = 0
@@ -256,7 +268,7 @@ class Client:
         peer: Hashable,
         code: int,
         options: Sequence[Option],
-        payload: bytes,
+        payload: Body,
         *,
         now: float,
         deadline: float,
@@ -265,6 +277,7 @@ class Client:
         token: bytes | None,
         confirmable: bool,
         block_exponent: int | None,
+        progress: Progress | None = None,
     ) -> int:
         """See `Endpoint.send_request`."""
         encode_parts(CON, code, 0, token or b"", (), b"")  # a ValueError now leaves no state behind
@@ -277,6 +290,7 @@ class Client:
         exchange.allowance_s = deadline - now
         exchange.confirmable = confirmable
         exchange.intent = intent
+        exchange.progress = progress
         exchange.exponent = self._transmission.block_exponent
         if block_exponent is not None:
             exchange.exponent = min(max(block_exponent, 0), exchange.exponent)
@@ -622,7 +636,7 @@ class Client:
             exchange.observing = True
             exchange.began = exchange.watched not in self.observations
             self.observations[exchange.watched] = Observation(
-                exchange.key, exchange.code, _wire_form(tuple(exchange.options)), exchange.payload
+                exchange.key, exchange.code, _wire_form(tuple(exchange.options)), bytes(exchange.payload)
             )
 
     def _finish(self, exchange: Exchange, message: Message, now: float) -> list[Event]:
@@ -678,13 +692,17 @@ class Client:
             if exchange.restarts >= _MAX_RESTARTS or exchange.offset == 0:
                 return None
         elif message.code == CONTINUE or (block is not None and message.code >> 5 == 2):
-            end = exchange.offset + size
-            if end >= len(exchange.payload):
+            end, total = exchange.offset + size, len(exchange.payload)
+            if exchange.progress is not None and total > size:
+                exchange.progress(min(end, total), total)
+            if end >= total:
                 return None if message.code != CONTINUE else self._fail(exchange, BLOCK, now)
             if block is None or block.number != exchange.offset // size:
                 return self._fail(exchange, BLOCK, now)
             exchange.offset = end
             exchange.exponent = min(exchange.exponent, block.exponent)
+            if end >> exchange.exponent + 4 > MAX_BLOCK_NUMBER:
+                return self._fail(exchange, BLOCK, now)  # so large a body does not go in so small blocks
             self._go_on(exchange, now)
             return []
         else:

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from appliance.coap.blockwise import Body, Reassembly, ServedBodies
-from appliance.coap.client import DEREGISTER, PLAIN, REGISTER, Client, QueueFull, is_fresh
+from appliance.coap.client import DEREGISTER, PLAIN, REGISTER, Client, Progress, QueueFull, is_fresh
 from appliance.coap.duplicates import RESET, Duplicates
 from appliance.coap.events import (
     Event,
@@ -221,7 +221,7 @@ class Endpoint:
         peer: Any,
         code: int,
         options: Sequence[Option] = (),
-        payload: bytes = b"",
+        payload: Body = b"",
         *,
         now: float,
         deadline: float,
@@ -231,6 +231,7 @@ class Endpoint:
         observe_cancel: bool = False,
         confirmable: bool = True,
         block_exponent: int | None = None,
+        progress: Progress | None = None,
     ) -> int:
         """Ask a peer; the number identifies the request in its event, which comes exactly once.
 
@@ -239,7 +240,9 @@ class Endpoint:
         under ``token`` if given (to renew an observation) and otherwise a new one; ``observe_cancel`` ends
         the observation ``token`` (RFC 7641 §3.6). ``options`` has neither Observe nor Block1; one with Block2
         fetches that block only. ``block_exponent`` makes blocks smaller than those of the bearer, for a peer
-        that takes no larger ones. Raises QueueFull, or ValueError when the message cannot be encoded.
+        that takes no larger ones. A ``payload`` that is a memoryview is copied block by block only;
+        ``progress(bytes acknowledged, bytes in all)`` hears of each block. Raises QueueFull, or ValueError
+        when the message cannot be encoded.
         """
         if observe_cancel:
             if not token or observe:
@@ -259,6 +262,7 @@ class Endpoint:
             token=token,
             confirmable=confirmable,
             block_exponent=block_exponent,
+            progress=progress,
         )
 
     def cancel_request(self, request_id: int, now: float) -> list[Event]:

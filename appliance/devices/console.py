@@ -693,7 +693,7 @@ class Devices:
             "endpoint_name": name,
             "state": self._state(registration),
             "version": client.version,
-            "bearer": "UDP",
+            "bearer": client.bearer,
             "security": client.identity or "NoSec",
             "address": str(client.peer),
             "registered_at": iso(registration.registered_at),

@@ -20,7 +20,7 @@ from typing import Any
 
 from appliance.lwm2m.operations import ObjectList
 from appliance.lwm2m.registration import object_list_from_json, object_list_to_json
-from appliance.southbound.client import Client
+from appliance.southbound.client import Client, Peer, peer_from_json
 from appliance.southbound.server import LwM2MServer, Observation
 from appliance.southbound.udp import UdpPeer
 from appliance.storage.database import Database
@@ -43,7 +43,6 @@ _LOCATION_BYTES = 9
 SHARED_LIST_BYTES = 4096  # what is made of an object list is kept for the next device up to this length
 
 Attributes = tuple[tuple[str, str | None], ...]
-Peer = UdpPeer
 
 _EXPIRY_RETRY_S = 2.0
 _SPARE_DEADLINES = 64
@@ -348,7 +347,7 @@ class Registry:
     ) -> Registration:
         client = self._server.client(
             endpoint_name,
-            UdpPeer.from_json(stored["peer"]),
+            peer_from_json(stored["peer"]),
             stored["version"],
             object_list_from_json(stored["objects"]),
         )

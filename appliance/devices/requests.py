@@ -136,15 +136,40 @@ def _write_composite(registration: Registration, request: Mapping[str, Any]) -> 
     if not 0 < len(values) <= MAX_PATHS:
         raise DeviceError("invalid", f"values must give 1 to {MAX_PATHS} paths their values")
     reports: list[Report] = []
+    removed: list[Path] = []
     for text, value in values.items():
         path = path_of(str(text))
         if path.level < 3:
             raise DeviceError("invalid", f"{path} is no resource", "Name resources, like /3/0/14.")
         if isinstance(value, Mapping):
-            reports.extend(_reports(registration, path, value))
+            given = {key: one for key, one in value.items() if one is not None}
+            removed += [path_of(f"{path}/{key}") for key in value if key not in given]
+            reports.extend(_reports(registration, path, given))
+        elif value is None:
+            removed.append(path)
         else:
             reports.append(_report(registration, path, value))
-    return WriteComposite(tuple(reports))
+    if removed:
+        _can_be_removed(registration, removed)
+    return WriteComposite(tuple(reports), tuple(removed))
+
+
+def _can_be_removed(registration: Registration, paths: Iterable[Path]) -> None:
+    """null takes a resource instance away (OMA Core 1.2.1 §7.5.6)."""
+    version = registration.client.version
+    if version < "1.2":
+        raise DeviceError(
+            "invalid",
+            f"null, which removes, came with LwM2M 1.2, and the device speaks {version}",
+            "Write the whole resource with the instances that are to stay.",
+        )
+    for path in paths:
+        if path.level != 4:
+            raise DeviceError(
+                "invalid",
+                f"null removes a resource instance, and {path} is none",
+                "Name one, like /16/0/0/1.",
+            )
 
 
 def _has_composites(registration: Registration) -> None:

@@ -443,6 +443,7 @@ class Tasks:
                 task.timeout_s,
                 partial(self._answered, registration, task, operation, silence_s),
                 content_format,
+                partial(_advance, task),
             )
         except CodecError as error:
             task.fault = "invalid"
@@ -734,6 +735,10 @@ def _shown_path(request: Mapping[str, Any]) -> str:
     if request.get("operation") in ("ReadComposite", "WriteComposite"):
         return ",".join(map(str, request.get("paths") or request.get("values") or ()))
     return str(request.get("path", "/"))
+
+
+def _advance(task: Task, sent: int, total: int) -> None:
+    task.progress = (sent, total)
 
 
 def _target(request: Mapping[str, Any]) -> tuple[object, ...]:

@@ -14,13 +14,14 @@ from functools import lru_cache, partial
 from appliance.devices.gateway import Gateways
 from appliance.devices.observations import Observations, refusal_words
 from appliance.devices.profiles import Profiles
-from appliance.devices.registry import SHARED_LIST_BYTES, Locations, Peer, Registration, Registry, expiry
+from appliance.devices.registry import SHARED_LIST_BYTES, Locations, Registration, Registry, expiry
 from appliance.devices.sends import Sends
 from appliance.devices.settings import DevicesSettings
 from appliance.devices.translation import Translation
 from appliance.lwm2m.gateway import GATEWAY
 from appliance.lwm2m.operations import ObjectList, Register, Update
 from appliance.lwm2m.registration import RegistrationError, read_object_list, settle_update
+from appliance.southbound.client import Peer
 from appliance.southbound.server import (
     LwM2MServer,
     Notification,
@@ -193,6 +194,9 @@ class DeviceUplink:
         client = registration.client
         changed = False
         if source.peer != client.peer:
+            if "TCP" in (client.bearer, source.bearer):
+                # An observation lives and dies with its connection (RFC 8323 §3.4), which may be lost unnoticed.
+                self._end_observations(registration)
             self._registry.move(
                 registration, source.peer
             )  # whoever knows the location is the device: NoSec has no better proof
@@ -325,11 +329,15 @@ class DeviceUplink:
         The registration lives on; what is wanted is asked for again after the device's next message.
         """
         for registration in self._registry.at_peer(peer):
-            for one in (registration, *(registration.end_devices or {}).values()):
-                try:
-                    self._observations.end_all(one)
-                except StorageFull as error:
-                    log.warning("%s: the end of its observations: %s", one.endpoint_name, error)
+            self._end_observations(registration)
+
+    def _end_observations(self, registration: Registration) -> None:
+        """Of the device and of those behind it."""
+        for one in (registration, *(registration.end_devices or {}).values()):
+            try:
+                self._observations.end_all(one)
+            except StorageFull as error:
+                log.warning("%s: the end of its observations: %s", one.endpoint_name, error)
 
     def _lost(self, notification: Notification, error: Exception) -> None:
         """Not on disk: no ACK, and what the device sends again counts as new."""

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from appliance.lwm2m.definitions import Model
 from appliance.lwm2m.operations import ObjectList
+from appliance.southbound.tcp import TcpPeer
 from appliance.southbound.udp import UdpPeer
+
+Peer = UdpPeer | TcpPeer
+
+
+def peer_from_json(stored: Sequence[object]) -> Peer:
+    """The peer that its ``to_json`` wrote; raises ValueError on anything else."""
+    if isinstance(stored, list) and stored[:1] == ["tcp"]:
+        return TcpPeer.from_json(stored)
+    return UdpPeer.from_json(stored)
+
+
+def same_place(one: Peer, other: Peer) -> bool:
+    """Whether messages of both come from one place: an address over UDP, a connection over TCP."""
+    if isinstance(one, TcpPeer) or isinstance(other, TcpPeer):
+        return one == other
+    return one.address == other.address
 
 
 class Client:
@@ -21,7 +40,7 @@ class Client:
     )
 
     def __init__(
-        self, endpoint_name: str, peer: UdpPeer, version: str, objects: ObjectList, model: Model
+        self, endpoint_name: str, peer: Peer, version: str, objects: ObjectList, model: Model
     ) -> None:
         self.endpoint_name = endpoint_name
         self.peer = peer
@@ -31,6 +50,11 @@ class Client:
         self.identity: str | None = None
         self.learned_format: int | None = None
         self.prefix = ""
+
+    @property
+    def bearer(self) -> str:
+        """The bearer by its name."""
+        return "TCP" if isinstance(self.peer, TcpPeer) else "UDP"
 
     @property
     def root(self) -> str:

@@ -11,9 +11,8 @@ from appliance.lwm2m.links import Link
 from appliance.lwm2m.operations import Register, Update
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import Report
-from appliance.southbound.client import Client
+from appliance.southbound.client import Client, Peer
 from appliance.southbound.requests import Formats
-from appliance.southbound.udp import UdpPeer
 
 EXCHANGE_LIFETIME_S = 247.0  # RFC 7252 §4.8.2, with the default parameters devices use
 _LOCATION_RD = ((8, b"rd"),)
@@ -27,7 +26,7 @@ class Answering(Protocol):
         request: RequestReceived,
         code: int,
         options: Iterable[tuple[int, bytes]] = (),
-        payload: bytes = b"",
+        payload: bytes | memoryview = b"",
         then: Callable[[], None] | None = None,
     ) -> None:
         """Send the answer; ``then`` runs when it is on the wire."""
@@ -36,7 +35,7 @@ class Answering(Protocol):
 class Source(NamedTuple):
     """Who sent an operation: address, the bearer's name, what the transport proved (None: nothing)."""
 
-    peer: UdpPeer
+    peer: Peer
     bearer: str
     identity: str | None
 
@@ -188,4 +187,13 @@ class Uplink(Protocol):
 
     def send(self, content_format: int | None, payload: bytes, source: Source, reply: Reply) -> None: ...
 
+    def disconnected(self, peer: Peer) -> None: ...
+
     def strange_notification(self, observation: Observation, source: Source) -> None: ...
+
+
+class ServedFile(NamedTuple):
+    """A file for devices to fetch: its content, a strong ETag of up to 8 bytes (RFC 7252 §5.10.6)."""
+
+    data: memoryview | bytes
+    etag: bytes

@@ -85,9 +85,10 @@ def _reading(version: str, listed: tuple[int, ...], learned: int | None, single:
 
 def encode_request(
     client: Client, operation: Downlink, chosen: Formats
-) -> tuple[int, list[tuple[int, bytes]], bytes]:
+) -> tuple[int, list[tuple[int, bytes]], bytes | memoryview]:
     """Method, options and payload; raises CodecError when the values cannot be encoded."""
-    code, payload, path = coap.GET, b"", Path()
+    code, path = coap.GET, Path()
+    payload: bytes | memoryview = b""
     queries: Mapping[str, str | None] = {}
     sends, accept = chosen
     match operation:
@@ -103,7 +104,7 @@ def encode_request(
             sends = sends if sends is not None else formats.TLV
             payload = encode(sends, path, reports, client.model, client.root, prefix=client.prefix)
         case WriteFile(path=path, data=data):
-            code, payload = coap.PUT, bytes(data)
+            code, payload = coap.PUT, data
         case WriteAttributes(path=path, attributes=attributes):
             code, queries = coap.PUT, attributes
         case Execute(path=path, arguments=arguments):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from appliance.coap import message as coap
 from appliance.coap import options as option
+from appliance.coap.client import Progress
 from appliance.coap.endpoint import (
     Endpoint,
     Event,
@@ -21,6 +22,7 @@ from appliance.coap.endpoint import (
     RequestReceived,
     ResponseReceived,
 )
+from appliance.coap.stream import StreamEndpoint
 from appliance.coap.transmission import Transmission
 from appliance.lwm2m import content_format as formats
 from appliance.lwm2m.codecs import CodecError, decode, decode_composite
@@ -40,18 +42,21 @@ from appliance.lwm2m.operations import (
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.registration import RegistrationError, parse_register, parse_update
 from appliance.lwm2m.values import Report
-from appliance.southbound.client import Client
+from appliance.southbound.client import Client, Peer, same_place
 from appliance.southbound.exchanges import (
     EXCHANGE_LIFETIME_S,
     Notification,
     Observation,
     Reply,
     Response,
+    ServedFile,
     Source,
     Uplink,
 )
+from appliance.southbound.log import ProtocolLog
 from appliance.southbound.requests import Downlink, Formats, candidates, encode_request
 from appliance.southbound.settings import CoapSettings
+from appliance.southbound.tcp import TcpBearer, TcpPeer
 from appliance.southbound.udp import UdpBearer, UdpPeer
 
 __all__ = [
@@ -62,6 +67,7 @@ __all__ = [
     "Observation",
     "Reply",
     "Response",
+    "ServedFile",
     "Source",
     "Uplink",
 ]
@@ -104,11 +110,12 @@ class _Pending:
         self.observation = observation
         self.cancels: Observation | None = None
         self.peer = client.peer
+        self.progress: Progress | None = None
         self.tried = next(candidates, Formats())
 
 
 class LwM2MServer:
-    """The LwM2M server's face towards devices, over one bearer and one CoAP machine."""
+    """The LwM2M server's face towards devices, over UDP and TCP, each with its CoAP machine."""
 
     def __init__(
         self,
@@ -131,6 +138,18 @@ class LwM2MServer:
             max_body_bytes=settings.max_body_bytes,
         )
         self._bearer = UdpBearer(settings, loop, self._receive, self._pump)
+        self._stream = StreamEndpoint(
+            max_message_bytes=settings.tcp_max_message_bytes,
+            csm_timeout_s=settings.tcp_csm_timeout_s,
+            idle_s=settings.tcp_idle_s,
+            max_body_bytes=settings.max_body_bytes,
+            tap=self._tap_frame,
+        )
+        self._tcp = TcpBearer(
+            settings, loop, self._stream.opened, self._receive_stream, self._disconnected, self._pump
+        )
+        self.log: ProtocolLog | None = None  # is shown every message
+        self.files: Callable[[str], ServedFile | None] = lambda _: None  # what devices fetch, by its link
         self._pending: dict[int, _Pending] = {}
         self._open: dict[Client, set[int]] = {}  # the same by device, only those that wait for something
         self._timer: asyncio.TimerHandle | None = None
@@ -146,18 +165,31 @@ class LwM2MServer:
         return self._bearer.port
 
     @property
+    def tcp_port(self) -> int:
+        """The TCP port in use; 0 when there is none."""
+        return self._tcp.port
+
+    @property
+    def tcp(self) -> TcpBearer:
+        """The TCP bearer, for its counters."""
+        return self._tcp
+
+    @property
     def bearer(self) -> UdpBearer:
         """The UDP bearer, for its counters."""
         return self._bearer
 
     def start(self, uplink: Uplink) -> None:
-        """Open the port; from now on ``uplink`` is called. Raises PortInUse."""
+        """Open the ports; from now on ``uplink`` is called. Raises PortInUse."""
         self._uplink = uplink
         self._bearer.start()
+        if self._settings.tcp:
+            self._tcp.start(self._bearer.port)
 
     def stop(self) -> None:
         """Close the port; requests under way end as cancelled."""
         self._bearer.stop()
+        self._tcp.stop()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -168,8 +200,10 @@ class LwM2MServer:
 
     # Clients and observations
 
-    def client(self, endpoint_name: str, peer: UdpPeer, version: str, objects: ObjectList) -> Client:
+    def client(self, endpoint_name: str, peer: Peer, version: str, objects: ObjectList) -> Client:
         """A partner for requests, from what it registered."""
+        if self.log is not None:
+            self.log.name(peer, endpoint_name)
         return Client(
             endpoint_name,
             peer,
@@ -190,7 +224,9 @@ class LwM2MServer:
     def end_observation(self, observation: Observation) -> None:
         """Drop it on our side; the device hears it as the RST to its next notification (RFC 7641 §3.6)."""
         if observation.token:
-            self._endpoint.end_observation(observation.token, self._loop.time())
+            now = self._loop.time()
+            if not self._endpoint.end_observation(observation.token, now):
+                self._stream.end_observation(observation.token, now)
 
     def forget(self, client: Client) -> None:
         """The registration ended: end the requests that still wait for the device."""
@@ -202,13 +238,15 @@ class LwM2MServer:
 
         What must not be done twice (Execute, Create) ends with the failure "moved": it may have been done.
         """
+        if self.log is not None:
+            self.log.name(client.peer, client.endpoint_name)
         now = self._loop.time()
         away: list[_Pending] = []
         for request_id in sorted(self._open.get(client, ()), reverse=True):
             pending = self._pending[request_id]
-            if pending.peer.address != client.peer.address:
+            if not same_place(pending.peer, client.peer):
                 self._take(request_id)
-                self._endpoint.cancel_request(request_id, now)
+                self._engine(pending.peer).cancel_request(request_id, now)
                 away.append(pending)
         for pending in reversed(away):
             if isinstance(pending.operation, Execute | Create):
@@ -222,7 +260,7 @@ class LwM2MServer:
     def hasten(self, client: Client) -> None:
         """The device listens now, perhaps not for long: what it did not hear is said again at once."""
         if client in self._open:
-            self._endpoint.hasten(client.peer, self._loop.time())
+            self._engine(client.peer).hasten(client.peer, self._loop.time())
             self._schedule_pump()
 
     # Requests to devices
@@ -234,8 +272,10 @@ class LwM2MServer:
         timeout_s: float,
         done: Callable[[Response], None],
         content_format: int | None = None,
+        progress: Progress | None = None,
     ) -> None:
-        """Carry out one operation at a device; ``done`` is called once, later, with how it ended.
+        """Carry out one operation at a device; ``done`` is called once, later, with how it ended, and
+        ``progress(bytes acknowledged, bytes in all)`` after each block of a body that goes in blocks.
 
         Where the content format is ours to choose and the device answers 4.06 or 4.15, the next one is tried
         (OMA Core §7.4); a ``content_format`` given is the only one. Raises CodecError when the values cannot
@@ -248,7 +288,9 @@ class LwM2MServer:
             paths = operation.paths
             observation = Observation(client, Path(), self._wall(), paths, operation.attributes)
         choices = candidates(client, operation, content_format)
-        self._transmit(_Pending(client, operation, self._loop.time() + timeout_s, done, choices, observation))
+        pending = _Pending(client, operation, self._loop.time() + timeout_s, done, choices, observation)
+        pending.progress = progress
+        self._transmit(pending)
 
     async def send(
         self, client: Client, operation: Downlink, timeout_s: float, content_format: int | None = None
@@ -288,7 +330,7 @@ class LwM2MServer:
         pending.peer = client.peer
         code, options, payload = encode_request(client, operation, pending.tried)
         try:
-            request_id = self._endpoint.send_request(
+            request_id = self._engine(client.peer).send_request(
                 client.peer,
                 code,
                 options,
@@ -299,9 +341,13 @@ class LwM2MServer:
                 observe=pending.observation is not None,
                 token=cancel.token if cancel is not None else None,
                 observe_cancel=cancel is not None,
+                progress=pending.progress,
             )
         except QueueFull:
             pending.done(Response(0, failure="queue full"))
+            return
+        except ConnectionError:
+            pending.done(Response(0, failure="not connected"))
             return
         self._pending[request_id] = pending
         self._open.setdefault(client, set()).add(request_id)
@@ -319,12 +365,39 @@ class LwM2MServer:
 
     def _cancel(self, request_id: int) -> None:
         now = self._loop.time()
-        for event in self._endpoint.cancel_request(request_id, now):
+        engine = self._endpoint if request_id > 0 else self._stream
+        for event in engine.cancel_request(request_id, now):
             self._dispatch(event, now)
 
     # From the engine
 
+    def _engine(self, peer: Peer) -> Endpoint | StreamEndpoint:
+        return self._stream if type(peer) is TcpPeer else self._endpoint
+
+    def _source(self, peer: Peer) -> Source:
+        if type(peer) is TcpPeer:
+            return Source(peer, self._tcp.name, self._tcp.identity(peer))
+        assert isinstance(peer, UdpPeer)
+        return Source(peer, self._bearer.name, self._bearer.identity(peer))
+
+    def _receive_stream(self, data: bytes, peer: TcpPeer, now: float) -> None:
+        for event in self._stream.receive(data, peer, now):
+            self._dispatch(event, now)
+
+    def _disconnected(self, peer: TcpPeer, now: float) -> None:
+        """A connection is gone: what was asked over it ends, and what was observed (RFC 8323 §7.4)."""
+        for event in self._stream.closed(peer, now):
+            self._dispatch(event, now)
+        if self._uplink is not None:
+            self._uplink.disconnected(peer)
+
+    def _tap_frame(self, incoming: bool, peer: TcpPeer, data: bytes) -> None:
+        if self.log is not None:
+            self.log.record(incoming, self._tcp.name, peer, data)
+
     def _receive(self, data: bytes, peer: UdpPeer, now: float) -> None:
+        if self.log is not None:
+            self.log.record(True, "UDP", peer, data)
         for event in self._endpoint.receive_datagram(data, peer, now):
             self._dispatch(event, now)
 
@@ -358,7 +431,7 @@ class LwM2MServer:
         except UnicodeDecodeError:
             reply.refuse(coap.BAD_OPTION, "Uri-Path or Uri-Query is not UTF-8")
             return
-        source = Source(request.peer, self._bearer.name, self._bearer.identity(request.peer))
+        source = self._source(request.peer)
         while segments and segments[-1] == "":
             segments.pop()  # a trailing slash is harmless
         try:
@@ -375,6 +448,10 @@ class LwM2MServer:
                     self._uplink.send(content_format, message.payload, source, reply)
                 case ["dp"]:
                     reply.refuse(coap.METHOD_NOT_ALLOWED, "POST sends")
+                case ["f", link] if message.code == coap.GET:
+                    self._serve(request, link)
+                case ["f", _]:
+                    reply.refuse(coap.METHOD_NOT_ALLOWED, "GET fetches the file")
                 case ["rd"] | ["rd", _]:
                     reply.refuse(coap.METHOD_NOT_ALLOWED, "POST registers and updates, DELETE deregisters")
                 case [".well-known", "core"] if message.code == coap.GET:
@@ -392,14 +469,23 @@ class LwM2MServer:
         request: RequestReceived,
         code: int,
         options: Iterable[tuple[int, bytes]] = (),
-        payload: bytes = b"",
+        payload: bytes | memoryview = b"",
         then: Callable[[], None] | None = None,
     ) -> None:
         """Answer a request of a device; ``then`` runs when the answer is on the wire."""
-        self._endpoint.respond(request, code, payload, tuple(options), now=self._loop.time())
+        self._engine(request.peer).respond(request, code, payload, tuple(options), now=self._loop.time())
         if then is not None:
             self._after_pump.append(then)
         self._schedule_pump()
+
+    def _serve(self, request: RequestReceived, link: str) -> None:
+        """A file, block by block; its ETag tells a device that goes on later whether it is still the same."""
+        found = self.files(link)
+        if found is None:
+            self.answer(request, coap.NOT_FOUND, payload=b"no such file; ask for its new address")
+            return
+        octets = (option.CONTENT_FORMAT, option.encode_uint(formats.OPAQUE))
+        self.answer(request, coap.CONTENT, ((option.ETAG, found.etag), octets), found.data)
 
     def _on_response(self, event: ResponseReceived) -> None:
         pending = self._take(event.request_id)
@@ -448,14 +534,17 @@ class LwM2MServer:
                 reports, warning = self._composite(client, content_format, message.payload, paths)
             case Discover():
                 try:
-                    links = tuple(parse_links(message.payload))
+                    links = tuple(
+                        link._replace(target=_below(client.objects.root, link.target))
+                        for link in parse_links(message.payload)
+                    )
                 except LinkFormatError as error:
                     warning = f"the device's list cannot be read: {error}"
             case Create():
                 segments = [
                     v.decode(errors="replace") for n, v in message.options if n == option.LOCATION_PATH
                 ]
-                location = "/" + "/".join(segments) if segments else None
+                location = _below(client.root, "/" + "/".join(segments)) if segments else None
             case _:
                 pass
         if isinstance(operation, Write | Create) and pending.tried.sends is not None:
@@ -496,12 +585,12 @@ class LwM2MServer:
         assert self._uplink is not None
         observation: Observation = event.key
         client = observation.client
-        identity = self._bearer.identity(event.peer)
-        source = Source(event.peer, self._bearer.name, identity)
-        moved = event.peer.address != client.peer.address
+        source = self._source(event.peer)
+        identity = source.identity
+        moved = not same_place(event.peer, client.peer)
         if identity != client.identity or (moved and identity is None):
             # Over NoSec anybody can send from anywhere. Silence, as a RST would end the real observation.
-            self._endpoint.refuse_notification(event, now, reset=False)
+            self._engine(event.peer).refuse_notification(event, now, reset=False)
             self._uplink.strange_notification(observation, source)
             return
         if moved:
@@ -512,7 +601,9 @@ class LwM2MServer:
         number = event.observe
         if not event.final and number is not None:
             if not observation.takes(number, message.mid, now):
-                self._endpoint.accept_notification(event, now)  # overtaken, or seen: a receipt is all it gets
+                self._engine(event.peer).accept_notification(
+                    event, now
+                )  # overtaken, or seen: a receipt is all it gets
                 return
             content_format = option.find_uint(message.options, option.CONTENT_FORMAT)
             if observation.paths:
@@ -528,12 +619,14 @@ class LwM2MServer:
 
     def accept(self, notification: Notification) -> None:
         """It is on disk: acknowledge it."""
-        self._endpoint.accept_notification(notification.event, self._loop.time())
+        event = notification.event
+        self._engine(event.peer).accept_notification(event, self._loop.time())
         self._schedule_pump()
 
     def refuse(self, notification: Notification, *, reset: bool) -> None:
         """It was not taken: RST ends the observation at the device, silence makes it try again."""
-        self._endpoint.refuse_notification(notification.event, self._loop.time(), reset=reset)
+        event = notification.event
+        self._engine(event.peer).refuse_notification(event, self._loop.time(), reset=reset)
         self._schedule_pump()
 
     # The pump
@@ -550,13 +643,25 @@ class LwM2MServer:
 
     def _pump(self) -> None:
         transmit = self._bearer.transmit
+        log_it = None if self.log is None else self.log.record
         for data, peer in self._endpoint.take_datagrams():
+            if log_it is not None:
+                log_it(False, "UDP", peer, data)
             transmit(data, peer)
+        if self._tcp.port:
+            for data, peer in self._stream.take_outgoing(self._loop.time()):
+                self._tcp.transmit(data, peer)
+            for peer in self._stream.take_closing():
+                self._tcp.close(peer)
         if self._after_pump:
             after, self._after_pump = self._after_pump, []
             for then in after:
                 then()
         due = self._endpoint.next_timer()
+        if self._tcp.port:
+            later = self._stream.next_timer()
+            if later is not None and (due is None or later < due):
+                due = later
         if due is not None and due < self._timer_due:
             if self._timer is not None:
                 self._timer.cancel()
@@ -569,6 +674,9 @@ class LwM2MServer:
         now = self._loop.time()
         for event in self._endpoint.handle_timer(now):
             self._dispatch(event, now)
+        if self._tcp.port:
+            for event in self._stream.handle_timer(now):
+                self._dispatch(event, now)
         self._pump()
 
 
@@ -577,3 +685,8 @@ def _observe(observation: Observation) -> Observe | ObserveComposite:
     if observation.paths:
         return ObserveComposite(observation.paths, observation.attributes)
     return Observe(observation.path, observation.attributes)
+
+
+def _below(root: str, target: str) -> str:
+    """A target without the alternate path that the device put before it (OMA Core 1.1.1 §6.2.1)."""
+    return target[len(root) :] if root and target.startswith(root + "/") else target

@@ -22,6 +22,54 @@ class CoapSettings:
             "max": 65535,
         },
     )
+    tcp: bool = field(
+        default=True,
+        metadata={"unit": "", "doc": "Serve CoAP over TCP as well (RFC 8323), without security."},
+    )
+    tcp_port: int = field(
+        default=-1,
+        metadata={
+            "unit": "",
+            "doc": "TCP port for CoAP without security; -1 takes the number of coap.port, 0 a free one.",
+            "min": -1,
+            "max": 65535,
+        },
+    )
+    tcp_max_connections: int = field(
+        default=4096,
+        metadata={"unit": "", "doc": "TCP connections at a time; more are closed.", "min": 1, "max": 65535},
+    )
+    tcp_max_per_address: int = field(
+        default=64,
+        metadata={"unit": "", "doc": "TCP connections from one address.", "min": 1, "max": 65535},
+    )
+    tcp_max_message_bytes: int = field(
+        default=65536,
+        metadata={
+            "unit": "bytes",
+            "doc": "Longer messages end their TCP connection.",
+            "min": 1152,
+            "max": 1048576,
+        },
+    )
+    tcp_csm_timeout_s: float = field(
+        default=10.0,
+        metadata={
+            "unit": "s",
+            "doc": "A TCP connection that has not said hello (CSM) by then is closed.",
+            "min": 0.5,
+            "max": 300.0,
+        },
+    )
+    tcp_idle_s: float = field(
+        default=300.0,
+        metadata={
+            "unit": "s",
+            "doc": "A silent TCP connection is pinged after this time, and closed after twice as long.",
+            "min": 5.0,
+            "max": 86400.0,
+        },
+    )
     receive_buffer_bytes: int = field(
         default=4 * 1024 * 1024,
         metadata={
