@@ -20,7 +20,7 @@ from appliance.devices.errors import DeviceError, disk_full
 from appliance.devices.gateway import Gateways
 from appliance.devices.observations import Observations
 from appliance.devices.presence import Presence
-from appliance.devices.profiles import Profiles
+from appliance.devices.profiles import Profiles, pids_of
 from appliance.devices.registry import Attributes, Registration, Registry
 from appliance.devices.requests import build, masked, observable, path_of, timeout_of
 from appliance.devices.settings import DevicesSettings
@@ -578,8 +578,8 @@ class Devices:
 
     def profiles(self) -> dict[str, Any]:
         """Profile ids of LwM2M 1.2 and what they stand for."""
-        named = (dict(one.parameters).get("pid") for one in self._registry if one.client.version >= "1.2")
-        return {"profiles": self._profiles.rows(Counter(pid for pid in named if pid))}
+        named = Counter(pid for one in self._registry for pid in pids_of(one.parameters))
+        return {"profiles": self._profiles.rows(named)}
 
     def put_profile(self, pid: str, links: str) -> dict[str, Any]:
         """Say what a profile id stands for, from the next Register on."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 from tinydb import where
 
 from appliance.devices.errors import DeviceError, durably
-from appliance.lwm2m.operations import ObjectList
+from appliance.lwm2m.operations import ObjectList, Parameters
 from appliance.lwm2m.registration import RegistrationError, read_object_list
 from appliance.storage.documents import open_documents
 
@@ -78,7 +78,7 @@ class Profiles:
 
     def put(self, pid: str, links: str) -> dict[str, Any]:
         """Say what a profile stands for. Raises DeviceError."""
-        pid = pid.lower() if pid[:1].isdigit() else pid  # a hash is written in small letters
+        pid = _canonical(pid)
         if _PID.fullmatch(pid) is None:
             raise DeviceError(
                 "invalid", "a profile id is 1 to 80 printable characters", "Write it like 6:27354b9a."
@@ -95,7 +95,7 @@ class Profiles:
 
     def remove(self, pid: str) -> None:
         """Forget a profile: the next device that names it is asked for its list. Raises DeviceError."""
-        pid = pid.lower() if pid[:1].isdigit() else pid
+        pid = _canonical(pid)
         if pid not in self._known:
             raise DeviceError(
                 "not_found", f"no profile has the id {pid[:80]!r}", "GET /api/v1/profiles lists them."
@@ -113,3 +113,14 @@ class Profiles:
         with durably():
             self._documents.table("profiles").upsert(row, where("pid") == pid)
         self._known[pid] = (links, learned)
+
+
+def pids_of(parameters: Parameters) -> list[str]:
+    """The profile ids among the parameters of a registration: one, or several in quotes with commas."""
+    found = [value.strip('"') for name, value in parameters if name == "pid" and value]
+    return [_canonical(one.strip()) for text in found for one in text.split(",")]
+
+
+def _canonical(pid: str) -> str:
+    """A hash is written in small letters."""
+    return pid.lower() if pid[:1].isdigit() else pid

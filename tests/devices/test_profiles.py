@@ -51,6 +51,14 @@ def test_several_profiles_and_a_list_go_together(room: Room) -> None:
     assert [one["pid"] for one in room.devices.profiles()["profiles"]] == ["6:a", "6:b"]
 
 
+def test_several_profiles_in_quotes_are_counted_each(room: Room) -> None:
+    room.devices.put_profile("6:a", "</1/0>,</3/0>")
+    room.devices.put_profile("6:b", "</3303/0>")
+    assert register(room.device("d"), '"6:A,6:b"') == codes.CREATED
+    assert objects(room, "d") == [1, 3, 3303]
+    assert [one["devices"] for one in room.devices.profiles()["profiles"]] == [1, 1]
+
+
 def test_an_update_may_name_another_profile(room: Room) -> None:
     room.devices.put_profile("6:AB", "</1/0>,</3/0>")
     room.devices.put_profile("6:b", "</1/0>,</3303/0>")
