@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aiocoap.numbers import codes
 
-from tests.conformance.client import Client, path_of, shown
+from tests.conformance.client import Client, StreamClient, path_of, shown
 from tests.house import House
 
 
@@ -126,6 +126,19 @@ def test_12_int_111_profile_id_and_list(house: House, new_client: Callable[..., 
     client.register("</4/0>", query=(f"pid={profile}",))
     found = {entry["id"]: entry["instances"] for entry in client.row()["objects"]}
     assert found == {1: [0], 3: [0], 4: [0]}
+
+
+def test_int_106_tcp_binding(house: House) -> None:
+    with StreamClient(house, "int_106") as client:
+        client.register(binding="b=T")
+        assert [signal.code for signal in client.signals] == [codes.CSM]
+        row = client.row()
+        assert (row["bearer"], row["binding"], row["state"]) == ("TCP", "T", "online")
+        assert not {0, 21} & {entry["id"] for entry in row["objects"]}
+        assert shown(client.operate("Read", "/3/0/0")) == {"/3/0/0": "Homard"}
+        assert client.observe("/3/0/9")["code"] == "2.05"
+        client.update()
+        assert client.request(codes.DELETE, client.location).code == codes.DELETED
 
 
 def test_int_950_two_servers(house: House, second_house: House, new_client: Callable[..., Client]) -> None:

@@ -247,3 +247,35 @@ def test_a_block_wise_answer_is_put_together_rfc7959(house: House) -> None:
         status, outcome = asking.answer()
     assert status == 200
     assert outcome["values"][0]["value"] == text.decode()
+
+
+def test_answers_of_a_device_under_an_alternate_path_are_shown_as_lwm2m_paths(house: House) -> None:
+    root = '</lwm2m>;rt="oma.lwm2m",'
+    with device_of(house, root + "</lwm2m/1/0>,</lwm2m/3/0>,</lwm2m/3442>") as device:
+        request, status, outcome = operate(
+            house,
+            device,
+            {"operation": "Discover", "path": "/3"},
+            codes.CONTENT,
+            b"</lwm2m/3>,</lwm2m/3/0>;pmin=1,</lwm2m/3/0/6>;dim=2",
+            40,
+        )
+        assert path_of(request) == "/lwm2m/3"
+        assert status == 200
+        assert [link["target"] for link in outcome["links"]] == ["/3", "/3/0", "/3/0/6"]
+        asking = house.asking(
+            "POST",
+            "/devices/plain/operations",
+            {"operation": "Create", "path": "/3442", "values": {"110": "x"}},
+        )
+        request = device.receive()
+        reply = aiocoap.Message(
+            code=codes.CREATED,
+            _mtype=aiocoap.numbers.types.ACK,
+            _mid=request.mid,
+            _token=request.token,
+        )
+        reply.opt.location_path = ("lwm2m", "3442", "7")
+        device.send(reply)
+        status, outcome = asking.answer()
+    assert (status, outcome["location"]) == (200, "/3442/7")

@@ -1,7 +1,8 @@
-"""Leshan's client through what LwM2M 1.1 added: composites, Send, queue mode."""
+"""Leshan's client through what LwM2M 1.1 added: composites, Send, queue mode, and over TCP."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -106,3 +107,69 @@ def test_what_is_asked_while_it_sleeps_is_done_when_it_wakes(gateway: Gateway) -
         assert api.get(f"/tasks/{queued['task']}")["outcome"]["code"] == "2.04"
     finally:
         sleeper.end()
+
+
+# --- over TCP ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stream_client(gateway: Gateway) -> Iterator[LeshanDevice]:
+    """A Leshan client registered over TCP."""
+    device = LeshanDevice(gateway.stream_uri, fresh_name("leshan-tcp"))
+    try:
+        device.expect("signal", code="7.01")
+        device.expect("registered")
+        yield device
+    finally:
+        device.end()
+
+
+def test_tcp_registration_and_update(gateway: Gateway, stream_client: LeshanDevice) -> None:
+    device = gateway.api.device(stream_client.endpoint_name)
+    assert device is not None
+    assert (device["state"], device["bearer"], device["binding"]) == ("online", "TCP", "T")
+    after = gateway.api.head()
+    stream_client.say("update")
+    stream_client.expect("updated")
+    gateway.api.until(of(stream_client, "updated"), after)
+
+
+@FORMATS
+def test_tcp_operations(gateway: Gateway, stream_client: LeshanDevice, content_format: int) -> None:
+    name, api = stream_client.endpoint_name, gateway.api
+    outcome = api.operate(name, "Read", "/3442/0", content_format=content_format)
+    assert shown(outcome)["/3442/0/125"] == TEST_VALUES["/3442/0/125"]
+    for value in ("over TCP", TEST_VALUES["/3442/0/110"]):
+        more = {"value": value, "content_format": content_format}
+        assert api.operate(name, "Write", "/3442/0/110", **more)["code"] == "2.04"
+        stream_client.expect("written", path="/3442/0/110")
+    assert api.operate(name, "Execute", "/3442/0/3", arguments="0='x'")["code"] == "2.04"
+    stream_client.expect("executed", path="/3442/0/3")
+    paths = ["/3/0/0", "/3303/0/5701"]
+    outcome = operate(gateway, stream_client, "ReadComposite", paths=paths, content_format=content_format)
+    assert shown(outcome) == {"/3/0/0": "Eclipse", "/3303/0/5701": "Cel"}
+
+
+def test_tcp_notifications(gateway: Gateway, stream_client: LeshanDevice) -> None:
+    for value in (18.5, 21.5):
+        after = gateway.api.head()
+        stream_client.say(f"set /3303/0/5700 {value}")
+        gateway.api.until(reports(stream_client, "/3303/0/5700", value), after)
+
+
+def test_tcp_send(gateway: Gateway, stream_client: LeshanDevice) -> None:
+    stream_client.say("send 112 /3442/0/120,/3/0/9")
+    assert stream_client.expect("sent")["code"] == 204
+    assert gateway.api.values(stream_client.endpoint_name, "/3442/0/120") == {"/3442/0/120": 1024}
+
+
+def test_tcp_deregistration(gateway: Gateway) -> None:
+    leaver = LeshanDevice(gateway.stream_uri, fresh_name("leshan-tcp"))
+    try:
+        leaver.expect("registered")
+        after = gateway.api.head()
+        leaver.say("deregister")
+        leaver.expect("deregistered")
+        gateway.api.until(of(leaver, "deregistered"), after)
+    finally:
+        leaver.end()
