@@ -311,7 +311,8 @@ class Tasks:
             if waiter is not None:
                 before.waiters = (*before.waiters, waiter)
                 if before.state == "waiting":
-                    self._save(before, partial(self._tell_waiters, before))
+                    tell = partial(self._tell_waiters, before)
+                    self._save(before, tell, lambda _: tell())
             return before
         self._next_id += 1
         task.operation = operation
@@ -321,10 +322,10 @@ class Tasks:
             self._save(task)  # raises StorageFull before anything else has changed
         self._enter(task)
         self.drain(registration)
-        if before is not None and before.state in ("queued", "waiting") and task.told:
+        overtaken = before is not None and before.state in ("queued", "waiting") and task.told
+        if before is not None and overtaken and not _is_partial(task.request):
             # Only now, when the newer one is on its way to the disk: a power cut must not take both.
-            if not _is_partial(task.request):
-                self._end(before, "superseded", f"Task {task.id} writes the same path")
+            self._end(before, "superseded", f"Task {task.id} writes the same path")
         return task
 
     def _enter(self, task: Task) -> None:
@@ -518,7 +519,7 @@ class Tasks:
 
     def _wait(self, line: _Line, reason: str) -> None:
         """Everything in the line waits for the device; whoever waits for an answer is told so now."""
-        for task in line.tasks:
+        for task in list(line.tasks):
             if task is line.under_way or task.state == "waiting":
                 continue
             task.state, task.reason = "waiting", reason
@@ -526,14 +527,26 @@ class Tasks:
                 task.expires_at = self._wall() + self._settings.task_ttl_s
                 heapq.heappush(self._expiries, (task.expires_at, task.id))
             task.told = True
+            fresh = not task.stored
             try:
-                self._save(task, partial(self._tell_waiters, task))
-            except StorageFull:
-                log.error("%s: task %d is not stored", task.endpoint_name, task.id)
-                self._tell_waiters(task)
+                self._save(
+                    task, partial(self._tell_waiters, task), partial(self._not_kept, task) if fresh else None
+                )
+            except StorageFull as error:
+                if fresh:
+                    self._not_kept(task, error)
+                    continue
             if task.batch is None:
                 self._told(task)
         self._database.hasten()
+
+    def _not_kept(self, task: Task, error: Exception) -> None:
+        """It should wait, and is not on disk: nobody is told that it is kept."""
+        log.error("%s: task %d is not stored: %s", task.endpoint_name, task.id, error)
+        line = self._lines.get(task.endpoint_name)
+        if line is not None and task.id in self._open and line.under_way is not task:
+            task.stored = False
+            self._end(task, "failed", "The gateway could not store it")
 
     # The end
 

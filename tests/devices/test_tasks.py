@@ -345,6 +345,9 @@ def test_a_full_disk_takes_nothing_on(room: Room, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(room.database, "write", refuse)
     with pytest.raises(DeviceError, match="could not store"):
         work(room, room.devices.submit({"devices": ["d"], "operation": READ}))
+    with pytest.raises(DeviceError, match="could not store"):
+        ask(room, READ)
+    assert room.tasks.counts() == {"open": 0, "waiting": 0}
     assert room.devices.tasks()["tasks"] == []
 
 
