@@ -337,7 +337,7 @@ class StreamEndpoint:
         """Nothing: a connection acknowledges by itself."""
 
     def send_request(
-        self, peer: Any, code: int, options: Sequence[Option] = (), payload: bytes = b"", **more: Any
+        self, peer: Any, code: int, options: Sequence[Option] = (), payload: Body = b"", **more: Any
     ) -> int:
         """See `Endpoint.send_request`. Raises ConnectionError when the connection does not stand."""
         if not self.is_open(peer):

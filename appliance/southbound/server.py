@@ -218,7 +218,7 @@ class LwM2MServer:
         used = observation.formats or next(candidates(client, operation, None))
         code, options, payload = encode_request(client, operation, used)
         self._endpoint.restore_observation(
-            observation.token, observation, code=code, options=options, payload=payload
+            observation.token, observation, code=code, options=options, payload=bytes(payload)
         )
 
     def end_observation(self, observation: Observation) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.coap import message as m
-from appliance.coap.blockwise import Block, BlockFormatError, decode_block, encode_block
+from appliance.coap.blockwise import MAX_BLOCK_NUMBER, Block, BlockFormatError, decode_block, encode_block
 from appliance.coap.endpoint import NotificationReceived, RequestFailed, RequestReceived, ResponseReceived
 from appliance.coap.message import Message, decode, encode
 from appliance.coap.options import BLOCK1, BLOCK2, ETAG, OBSERVE, SIZE1, SIZE2, Option, find, path_options
@@ -267,6 +267,39 @@ def test_2_5_we_upload_in_blocks(stage: Any, device: Device) -> None:
     (event,) = events
     assert isinstance(event, ResponseReceived) and event.message.code == m.CHANGED and body == BODY
     assert stage.endpoint.open_requests("device") == 0
+
+
+def test_an_upload_from_a_view_says_how_far_it_is(stage: Any, device: Device) -> None:
+    """Nothing of a large body is copied but the block under way; the last word is all of it."""
+    heard: list[tuple[int, int]] = []
+    view = memoryview(BODY)
+    stage.asks("/5/0/0", code=m.PUT, payload=view, progress=lambda *far: heard.append(far))
+    body = b""
+    for _ in range(3):
+        request = device.asked()
+        block = decode_block(find(request.options, BLOCK1) or b"")
+        body += request.payload
+        code = m.CONTINUE if block.more else m.CHANGED
+        device.answers(request, code, [(BLOCK1, encode_block(block))])
+    assert body == BODY
+    assert heard == [(1024, len(BODY)), (2048, len(BODY)), (len(BODY), len(BODY))]
+    stage.asks("/3/0/14", code=m.PUT, payload=b"short", progress=lambda *far: heard.append(far))
+    device.answers(device.asked(), m.CHANGED, [])
+    assert len(heard) == 3
+
+
+def test_a_body_that_does_not_go_in_so_small_blocks_ends(stage: Any, device: Device) -> None:
+    """RFC 7959 §2.2: a block number has 20 bits."""
+    stage.asks("/5/0/0", code=m.PUT, payload=memoryview(bytes(17 << 20)))
+    (last,) = [MAX_BLOCK_NUMBER >> 6]
+    events: list[Any] = []
+    for number in range(last + 2):
+        request = device.asked()
+        exponent = 0 if number == last else 6
+        events = device.answers(request, m.CONTINUE, [block_option(BLOCK1, number, True, exponent)])
+        if events:
+            break
+    assert (number, events[0].reason) == (last, "block")
 
 
 def test_2_5_the_peer_makes_the_blocks_smaller(stage: Any, device: Device) -> None:
