@@ -6,6 +6,8 @@ A *view* is the content below a path: at an object ``{instance: {resource: node}
 ``{resource: node}``, at a resource its node, at a resource instance its value.
 *Leaves* are what a server wrote: pairs of path and node, in the order of the payload; an instance without
 any resource is a pair of its path and {}. ``NEW`` stands for the instance id that a Create left to us.
+
+Longer than 400 lines: seven formats, each there and back.
 """
 
 from __future__ import annotations
