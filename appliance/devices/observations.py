@@ -98,7 +98,8 @@ class Observations:
         rows = self._database.read("SELECT token, registration_id, doc FROM observations", ())
         for token, registration_id, doc in rows:
             registration = self._registry.at(registration_id)
-            if registration is None:
+            if registration is None or registration.client.bearer == "TCP":
+                # The connection ended with us, and with it what was observed over it (RFC 8323 §3.4).
                 self._database.write(_FORGET_OBSERVATION, (token,))
                 continue
             try:

@@ -14,6 +14,7 @@ from appliance.devices.errors import DeviceError
 from appliance.devices.templates import MAX_PATHS, MAX_TEMPLATES, Templates
 from appliance.devices.wishes import MAX_ASKED
 from appliance.lwm2m.path import Path
+from appliance.southbound.tcp import TcpPeer
 from tests.devices.room import SENSOR, Device, Room, path_of
 
 TEMPERATURES: dict[str, Any] = {
@@ -270,6 +271,20 @@ def test_a_lost_connection_ends_what_was_observed_and_the_next_update_asks_again
     assert room.registration("d").ended == ""
     (again,) = device.update()[1:]
     assert (path_of(again), again.opt.observe, again.token != observe.token) == (SENSOR, 0, True)
+
+
+def test_what_was_observed_over_a_connection_ends_with_a_restart(room: Room) -> None:
+    device = room.device("d")
+    (observe,) = register(device, b"</3303/0>")
+    device.answer(observe, payload=b"21.5", observe=1)
+    registration = room.registration("d")
+    room.registry.move(registration, TcpPeer(7, ("192.0.2.1", 5000)))
+    assert room.registry.at_peer(TcpPeer(7, ("192.0.2.1", 5000))) == [registration]
+    room.registry.save(registration)
+    room.restart()
+    assert room.registration("d").client.bearer == "TCP"
+    assert room.registration("d").observations == {}
+    assert origins(room, "d") == {SENSOR: "default"}
 
 
 def test_what_follows_from_a_list_of_thousands_has_an_end(room: Room) -> None:
