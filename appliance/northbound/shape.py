@@ -51,8 +51,9 @@ VALUE: Final[Json] = {
 VALUES: Final[Json] = {
     "type": "object",
     "maxProperties": 1000,
-    "additionalProperties": VALUE,
-    "description": "Values by resource id, or by resource instance id.",
+    "additionalProperties": {**VALUE, "type": [*VALUE["type"], "null"]},
+    "description": "Values by resource id, or by resource instance id; of a WriteComposite by path, where "
+    "null removes a resource instance.",
 }
 ATTRIBUTES: Final[Json] = {
     "type": "object",
