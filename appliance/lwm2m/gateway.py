@@ -18,7 +18,7 @@ GATEWAY = 25
 ROUTING = 26
 
 _DEVICE_ID, _PREFIX, _ROUTES, _OBJECTS = range(4)
-_MAPPING = 1  # of object 26: the links of the objects
+_OBJECT, _MAPPING = 0, 1  # of object 26: an object, and the links it stands for; without links, for itself
 # It becomes a segment of paths, and must not be one of ids.
 _PREFIX_FORM = re.compile(r"[A-Za-z0-9._~-]{1,32}")
 
@@ -48,7 +48,11 @@ def read_end_devices(reports: Iterable[Report]) -> tuple[list[EndDevice], list[s
         if path[0] == GATEWAY:
             instances.setdefault(path[1], {}).setdefault(path[2], []).append(report)
         elif path[0] == ROUTING and path[2] == _MAPPING and isinstance(report.value, str):
-            mappings[path[1]] = report.value
+            mappings[path[1]] = report.value or mappings.get(path[1], "")
+        elif path[0] == ROUTING and path[2] == _OBJECT and type(report.value) is int:
+            mappings[path[1]] = mappings.get(path[1], "") or f"</{report.value}>"
+    names: set[str] = set()
+    prefixes: set[str] = set()
     devices: list[EndDevice] = []
     problems: list[str] = []
     for instance_id, resources in sorted(instances.items()):
@@ -60,7 +64,7 @@ def read_end_devices(reports: Iterable[Report]) -> tuple[list[EndDevice], list[s
             problems.append(
                 f"{shown} ({name}) has no prefix that could stand in front of a path: {prefix!r}."
             )
-        elif any(prefix == other.prefix or name == other.device_id for other in devices):
+        elif name in names or prefix in prefixes:
             problems.append(f"{shown} ({name}) has the name or the prefix of another end device.")
         else:
             try:
@@ -69,6 +73,8 @@ def read_end_devices(reports: Iterable[Report]) -> tuple[list[EndDevice], list[s
                 problems.append(f"{shown} ({name}): {error}.")
                 continue
             devices.append(EndDevice(instance_id, name, prefix, objects))
+            names.add(name)
+            prefixes.add(prefix)
     return devices, problems
 
 
