@@ -195,7 +195,7 @@ class DeviceUplink:
         changed = False
         if source.peer != client.peer:
             if "TCP" in (client.bearer, source.bearer):
-                # An observation lives and dies with its connection (RFC 8323 §3.4), which may be lost unnoticed.
+                # An observation lives and dies with its connection, which may be lost unnoticed.
                 self._end_observations(registration)
             self._registry.move(
                 registration, source.peer
