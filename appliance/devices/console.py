@@ -782,7 +782,9 @@ class Devices:
     def _outcome(
         self, verb: str, path: Path | str, response: Response, values: list[dict[str, Any]]
     ) -> dict[str, Any]:
-        words = failure_words(response.failure) if response.failure else outcome_words(response.code)
+        several = verb in ("ReadComposite", "WriteComposite", "ObserveComposite")
+        said = outcome_words(response.code, composite=several)
+        words = failure_words(response.failure) if response.failure else said
         if response.warning:
             words = f"{words} ({response.warning})"
         code, _, text = response.code_text.partition(" ")
