@@ -5,11 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
+import subprocess
 from typing import Any
 
 from aiocoap.numbers import codes
 
-from tests.house import House, LockstepDevice
+from tests.house import House, LockstepDevice, LockstepStream
 
 SECRET = "7461 6c6c 2070 6173 7377 6f72 64".replace(" ", "")
 
@@ -110,3 +111,31 @@ def test_a_log_of_no_entries_keeps_nothing(tmp_path: Any) -> None:
     with House(tmp_path / "state", "coap.log_entries=0") as house, LockstepDevice(house) as device:
         device.register()
         assert summaries(house) == []
+
+
+def test_frames_of_tcp_are_logged_like_datagrams(house: House, tmp_path: Any) -> None:
+    with LockstepStream(house, "meter") as device:
+        device.register("</3303/0>")
+        device.take_observe("/3303/0/5700", b"21.5")
+        house.until(lambda event: event["kind"] == "value")
+        page = house.api("GET", "/log?limit=1000&bearer=TCP")[1]
+        seen = [entry["summary"] for entry in page["entries"]]
+        assert seen.count("CSM") == 2
+        assert [one for one in seen if one != "CSM"] == [
+            "Register",
+            "Register: 2.01 Created",
+            "Observe /3303/0/5700",
+            "Observe /3303/0/5700: 2.05 Content",
+        ]
+        assert page["entries"][-1]["payload_text"] == "/3303/0/5700 Sensor Value = 21.5"
+    capture = tmp_path / "log.pcap"
+    capture.write_bytes(download(house, "log.pcap?bearer=TCP"))
+    done = subprocess.run(
+        ["tshark", "-n", "-r", str(capture), "-T", "fields", "-e", "coap.code"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    codes_seen = done.stdout.split()
+    assert sorted(codes_seen) == sorted(["225", "225", "2", "65", "1", "69"])
