@@ -552,8 +552,11 @@ def _document(key: str, observation: Observation, given: Attributes) -> str:
         rare += f',"attributes":{json.dumps(given)}'
     if observation.attributes is not None:
         rare += ',"parameters":true'
-    if observation.formats is not None and (observation.paths or observation.formats.accept is not None):
-        rare += f',"formats":{json.dumps(observation.formats)}'
+    formats = observation.formats
+    if formats is not None and (observation.paths or formats.accept is not None):
+        sends = "null" if formats.sends is None else formats.sends
+        accept = "null" if formats.accept is None else formats.accept
+        rare += f',"formats":[{sends},{accept}]'
     return f'{{"path":"{key}","since":{observation.since:.3f}{rare}}}'
 
 
