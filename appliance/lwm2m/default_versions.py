@@ -1,7 +1,8 @@
 """Which version an object has when a client names none (OMA Core §7.2.3; traps of three enablers).
 
 An ordinary object is then version 1.0. The objects of the specification itself have the version that
-belongs to the enabler: the list of LwM2M 1.1 is that of 1.1.1, the list of 1.2 is Core 1.2 Table E-1.
+belongs to the enabler: the list of LwM2M 1.1 is that of 1.1.1, the list of 1.2 is Core 1.2.2 Table E-1. That
+table says 1.1 for object 5, of which Appendix E.6 then defines 1.2: a client that means 1.2 has to say so.
 """
 
 from __future__ import annotations

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
 import pytest
 
 from appliance.lwm2m import links, registration
-from appliance.lwm2m.attributes import AttributesError, check_attributes
+from appliance.lwm2m.attributes import (
+    AttributesError,
+    check_attributes,
+    effective_attributes,
+    format_attributes,
+    parse_attributes,
+)
 from appliance.lwm2m.ddf import DdfError, parse_ddf
 from appliance.lwm2m.definitions import ResourceDefinition
 from appliance.lwm2m.operations import check_execute_arguments
@@ -27,6 +34,7 @@ LISTS = (
 QUERIES = (
     b"ep=dev\nlt=300\nlwm2m=1.1\nb=UQ\nsms=+336\nQ\npid=1",
     b"lwm2m=1.0\nep=urn:imei:123\nb=US\nx=y\nlt=0",
+    b'lwm2m=1.2\nep=a\nlt=60\npid="6:27354b9a,oma:meter,v:acme-1"\nb=UMH',
 )
 DDF = b"""<?xml version="1.0" encoding="UTF-8"?><LWM2M><Object><Name>A</Name><ObjectID>7</ObjectID>
 <ObjectURN>urn:oma:lwm2m:x:7:1.1</ObjectURN><ObjectVersion>1.1</ObjectVersion>
@@ -74,6 +82,8 @@ def read_register(data: bytes) -> None:
     operation = parse_register(lines(data), 40, LISTS[0])
     assert operation.version in ("1.0", "1.1", "1.2")
     assert operation.lifetime_s >= 0
+    assert len(operation.profiles) <= registration.MAX_PROFILES
+    assert all(len(one) <= registration.MAX_PROFILE_CHARACTERS for one in operation.profiles)
     assert operation.endpoint_name is None or operation.endpoint_name.isprintable()
 
 
@@ -105,7 +115,19 @@ def read_arguments(data: bytes) -> None:
 
 
 def read_attributes(data: bytes) -> None:
-    check_attributes({name: value or None for name, _, value in (one.partition("=") for one in lines(data))})
+    given = {name: value or None for name, _, value in (one.partition("=") for one in lines(data))}
+    shown = parse_attributes(given.items())
+    assert all(math.isfinite(value) for value in shown.values())
+    check_attributes(given, composite=len(data) & 1 == 0, path=Path(3, 0, 9) if len(data) & 2 else None)
+    # What we would send, a device can show, and it means the same.
+    sent = [tuple(one.partition("=")[::2]) for one in format_attributes(given)]
+    assert parse_attributes((name, value or None) for name, value in sent) == shown
+    assert shown.keys() == {name for name, value in given.items() if value is not None}
+
+
+def read_discover(data: bytes) -> None:
+    found = effective_attributes(links.parse_links(data), Path(3, 0, 9), "/lwm2m")
+    assert all(math.isfinite(value) for value in found.values())
 
 
 def read_value(data: bytes) -> None:
@@ -132,7 +154,16 @@ def read_range(data: bytes) -> None:
         (read_ddf, DdfError, (DDF,)),
         (read_path, PathError, (b"/3/0/9", b"/65535/65535/65535/65535", b"/3303/12/5700/1")),
         (read_arguments, ValueError, (b"0='x',1,5='https://a/b'", b"9='',2")),
-        (read_attributes, AttributesError, (b"pmin=10\npmax=60\ngt=5.5\nlt=-1\nst=0.5", b"epmin=1\nepmax")),
+        (
+            read_attributes,
+            AttributesError,
+            (b"pmin=10\npmax=60\ngt=5.5\nlt=-1\nst=0.5", b"epmin=1\nepmax", b"edge=1\ncon=0\nhqmax=10\npmin"),
+        ),
+        (
+            read_discover,
+            links.LinkFormatError,
+            (b"</3>;pmin=5;con=1,</3/0>;pmax=60;hqmax=3,</3/0/9>;gt=1e3;lt=-4.2;edge=0", *LISTS),
+        ),
         (
             read_value,
             ValueFormatError,

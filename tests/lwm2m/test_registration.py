@@ -158,6 +158,10 @@ def test_leniency_a_1_1_client_may_write_queue_mode_as_in_1_0() -> None:
     assert (operation.binding, operation.queue_mode) == ("U", True)
 
 
+def test_leniency_a_1_1_client_may_name_the_bindings_of_1_2() -> None:
+    assert register_1_1("b=UMH").binding == "UMH"
+
+
 def test_leniency_a_1_0_client_may_write_queue_mode_as_in_1_1() -> None:
     assert register("ep=dev", "b=U", "Q").queue_mode
 

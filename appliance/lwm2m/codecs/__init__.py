@@ -65,6 +65,7 @@ _ENCODE_UNNAMED: dict[int, Callable[[Path, Sequence[Report], Model], bytes]] = {
     formats.TLV: tlv.encode,
     formats.OMA_JSON: oma_json.encode,
 }
+_PLAIN = {formats.SENML_ETCH_JSON: formats.SENML_JSON, formats.SENML_ETCH_CBOR: formats.SENML_CBOR}
 _REMOVING = (formats.SENML_ETCH_JSON, formats.SENML_ETCH_CBOR)  # only there is null a value (C 1.2.1 §7.5.6)
 _ENCODE_NAMED: dict[int, Callable[[Path, Sequence[Report], Model, str, Sequence[Path]], bytes]] = {
     formats.SENML_JSON: senml_json.encode,
@@ -177,12 +178,15 @@ def decode_composite(
     """The reports of the answer to a composite operation; raises ``CodecError``.
 
     What is missing is no error (C §6.3.8: a client answers with what it has), and what was not asked for
-    is left out.
+    is left out. ETCH is for requests; an answer that says it is in ETCH is read as plain SenML.
     """
     if not payload:
         return []
     if content_format is None:
-        content_format = formats.SENML_JSON if payload[:1] == b"[" else formats.SENML_CBOR
+        kind = payload[0] & 0xE0  # of CBOR: 0xA0 is a map
+        content_format = formats.LWM2M_CBOR if kind == 0xA0 else formats.SENML_CBOR
+        content_format = formats.SENML_JSON if payload[:1] == b"[" else content_format
+    content_format = _PLAIN.get(content_format, content_format)
     reports = decode(content_format, payload, Path(), model, root, now)
     return [report for report in reports if any(path.contains(report.path) for path in paths)]
 

@@ -61,6 +61,15 @@ def test_a_composite_answer_without_content_format() -> None:
         assert decode_composite(None, payload, PATHS, MODEL) == [report("/1/0/1", 300)]
 
 
+def test_leniency_a_composite_answer_that_calls_itself_etch() -> None:
+    for content_format, payload in (
+        (320, b'[{"bn":"/1/0/"},{"n":"1","v":300}]'),
+        (322, cbor2.dumps([{-2: "/1/0/"}, {0: "1", 2: 300}])),
+        (None, cbor2.dumps({(1, 0, 1): 300})),
+    ):
+        assert decode_composite(content_format, payload, PATHS, MODEL) == [report("/1/0/1", 300)]
+
+
 def test_a_composite_answer_in_lwm2m_cbor() -> None:
     payload = cbor2.dumps({3: {0: {0: "Homard"}}, 1: {0: {1: 300}}})
     assert decode_composite(11544, payload, PATHS, MODEL) == [
@@ -235,10 +244,13 @@ def test_any_bytes_give_reports_or_one_error(content_format: int) -> None:
     seeds = {
         110: [json.dumps([record, {"n": "5701", "vs": "x"}]).encode()],
         112: [cbor2.dumps([{labels[key]: value for key, value in record.items()}, {0: "5701", 3: "x"}])],
-        11544: [cbor2.dumps({3: {0: {9: 80}}, (3, 0, 0): "x"})],
+        11544: [
+            cbor2.dumps({3: {0: {9: 80}}, (3, 0, 0): "x"}),
+            cbor2.dumps({"d01": {3: {0: {9: 80}}}, ("d02", 3, 0, 0): "x", (3, 0): {4: None}}),
+        ],
     }[content_format]
     good = 0
-    for _ in range(33_400):
+    for _ in range(100_000):
         payload = bytearray(chance.choice(seeds))
         for _ in range(chance.randrange(4)):
             place = chance.randrange(len(payload))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.lwm2m.codecs import decode, encode
+from appliance.lwm2m.codecs import decode, decode_composite, decode_send, encode
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import ObjectLink, Report, Value
 
@@ -119,3 +119,21 @@ def test_formats_with_types_need_no_model(model: Model, content_format: int, val
         assert float(report.value) == value  # type: ignore[arg-type]  # JSON has one kind of number
     else:
         assert same([report], [Report(path, value, None, False)])
+
+
+@given(cases=st.lists(instances(), max_size=3, unique_by=lambda case: case[0]), gateway=st.booleans())
+@settings(max_examples=100)
+@pytest.mark.parametrize("content_format", [110, 112, 320, 322, 11544])
+def test_composites(
+    model: Model, content_format: int, cases: list[tuple[Path, list[Report]]], gateway: bool
+) -> None:
+    reports = [report for _, some in cases for report in some]
+    root, prefix = ("/lwm2m/d01", "/d01") if gateway else ("/lwm2m", "")
+    payload = encode(content_format, Path(), reports, model, root, prefix=prefix)
+    if not reports and content_format in (320, 322):
+        return  # a patch without records is none
+    paths = [base for base, _ in cases]
+    assert same(decode_composite(content_format, payload, paths, model, root), reports)
+    if reports and content_format not in (320, 322):
+        found = decode_send(content_format, payload, {"d01": model}, model, "/lwm2m")
+        assert list(found) == [prefix.strip("/")] and same(found[prefix.strip("/")], reports)
