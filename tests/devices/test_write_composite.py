@@ -11,7 +11,7 @@ from appliance.devices.errors import DeviceError
 from appliance.devices.requests import build
 from appliance.lwm2m.operations import WriteComposite
 from appliance.lwm2m.path import Path
-from appliance.southbound.requests import candidates, encode_request
+from appliance.southbound.requests import Formats, candidates, encode_request
 from tests.devices.room import Room
 
 
@@ -55,3 +55,14 @@ def test_nothing_else_can_be_removed(room: Room) -> None:
 def test_null_came_with_1_2(room: Room) -> None:
     with pytest.raises(DeviceError, match=r"came with LwM2M 1\.2"):
         built(room, {"/16/0/0/1": None}, version="1.1")
+
+
+def test_lwm2m_cbor_to_a_device_behind_a_gateway_has_its_prefix(room: Room) -> None:
+    """The prefix is part of the keys, the alternate path is not (LwM2M Gateway 1.1 §9)."""
+    found = registration(room)
+    found.client.prefix = "/d01"
+    operation = build(found, {"operation": "WriteComposite", "values": {"/3/0/14": "+02:00"}})
+    _, _, payload = encode_request(found.client, operation, Formats(11544))
+    assert cbor2.loads(payload) == {"d01": {3: {0: {14: "+02:00"}}}}
+    _, _, payload = encode_request(found.client, operation, Formats(112))
+    assert cbor2.loads(payload) == [{-2: "/d01/", 0: "3/0/14", 3: "+02:00"}]
