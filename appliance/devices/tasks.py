@@ -453,6 +453,11 @@ class Tasks:
 
     def _mark_lost(self, task: Task, error: Exception) -> None:
         log.error("%s: that task %d leaves is not stored: %s", task.endpoint_name, task.id, error)
+        if not task.told and task.id in self._open:
+            # Nobody was told that it is kept: it ends here, undone, and whoever waits hears it now.
+            task.stored = task.kept = False
+            self._end(task, "failed", _NOT_STORED)
+            return
         self._unsent(task, _NOT_STORED)
 
     def _unsent(self, task: Task, reason: str) -> None:
@@ -735,7 +740,7 @@ class Tasks:
 
 
 _MAY_BE_DONE = "It may have been carried out; look at the device before you repeat it"
-_NOT_STORED = "The gateway could not store that it leaves; check the free space of its disk"
+_NOT_STORED = "Not sent, as the gateway could not store that it leaves; check the free space of its disk"
 _LOST_BY_US = f"The gateway stopped before the answer came. {_MAY_BE_DONE}"
 
 
