@@ -20,6 +20,7 @@ from appliance.coap.message import (
 from appliance.coap.options import BLOCK1, BLOCK2, ETAG, OBSERVE, Option, encode_uint, is_cache_key
 
 MAX_BLOCK_NUMBER = (1 << 20) - 1  # RFC 7959 §2.2
+BERT = 7  # the size exponent of blocks that are several of 1024 bytes in one message (RFC 8323 §6)
 Body = bytes | memoryview
 
 _NOT_IN_REQUEST_KEY = frozenset((BLOCK1, BLOCK2, OBSERVE, ETAG))
@@ -30,7 +31,7 @@ class BlockFormatError(ValueError):
 
 
 class Block(NamedTuple):
-    """The value of a Block1 or Block2 option: number, whether more follow, size exponent 0 to 6."""
+    """The value of a Block1 or Block2 option: number, whether more follow, size exponent 0 to 6, or BERT."""
 
     number: int
     more: bool
@@ -38,21 +39,21 @@ class Block(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes in a full block."""
-        return 16 << self.exponent
+        """Bytes in a full block; those of BERT are numbered in units of 1024."""
+        return 16 << min(self.exponent, 6)
 
     @property
     def offset(self) -> int:
         """Bytes in front of this block."""
-        return self.number << self.exponent + 4
+        return self.number << min(self.exponent, 6) + 4
 
 
-def decode_block(value: bytes) -> Block:
-    """The Block option in its bytes. Raises BlockFormatError."""
+def decode_block(value: bytes, *, bert: bool = False) -> Block:
+    """The Block option in its bytes; ``bert``: size exponent 7 is known here. Raises BlockFormatError."""
     if len(value) > 3:
         raise BlockFormatError("Block option longer than 3 bytes")
     number = int.from_bytes(value, "big")
-    if number & 7 == 7:
+    if number & 7 == BERT and not bert:
         raise BlockFormatError("reserved block size exponent 7")
     return Block(number >> 4, number & 8 == 8, number & 7)
 

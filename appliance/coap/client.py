@@ -22,6 +22,7 @@ from itertools import count
 from typing import Any
 
 from appliance.coap.blockwise import (
+    BERT,
     MAX_BLOCK_NUMBER,
     Block,
     BlockFormatError,
@@ -130,9 +131,11 @@ class Exchange:
         "retransmitted",
         "rtt_s",
         "sent_at",
+        "span",
         "state",
         "timeout_s",
         "token",
+        "too_large",
         "upload",
         "watched",
     )
@@ -169,6 +172,8 @@ class Exchange:
         self.progress: Progress | None = None
         self.offset = 0
         self.exponent = 6
+        self.span = 0  # bytes of our body in one message, in place of those that the exponent says
+        self.too_large = False
         self.restarts = 0
         self.body: bytearray | None = None  # the answer, as far as its blocks have arrived
         self.first: Message | None = None
@@ -222,6 +227,7 @@ class Client:
         max_queue: int,
         max_body_bytes: int,
         max_separate: int,
+        max_upload_bytes: int,
     ) -> None:
         self._transmission = transmission
         self._outgoing = outgoing
@@ -233,6 +239,7 @@ class Client:
         self._max_queue = max_queue
         self._max_body_bytes = max_body_bytes
         self._max_separate = max_separate
+        self._max_upload_bytes = max_upload_bytes
         self._separate = 0
         self._ids = count(1)
         self._turns = count()
@@ -278,8 +285,11 @@ class Client:
         confirmable: bool,
         block_exponent: int | None,
         progress: Progress | None = None,
+        span: int = 0,
     ) -> int:
-        """See `Endpoint.send_request`."""
+        """See `Endpoint.send_request`. ``span``: so many bytes of a body go in one message, whole or as BERT
+        (then a multiple of 1024, RFC 8323 §6); 0: as many as a block has.
+        """
         encode_parts(CON, code, 0, token or b"", (), b"")  # a ValueError now leaves no state behind
         _wire_form(tuple(options))
         line = self._lines.get(peer)
@@ -291,14 +301,27 @@ class Client:
         exchange.confirmable = confirmable
         exchange.intent = intent
         exchange.progress = progress
+        exchange.span = span
         exchange.exponent = self._transmission.block_exponent
         if block_exponent is not None:
             exchange.exponent = min(max(block_exponent, 0), exchange.exponent)
         exchange.own_block2 = any(number == BLOCK2 for number, _ in options)
         if intent != PLAIN:
             exchange.watched = token or self._tokens.take()
-        self._enqueue(exchange, now)
+        if len(payload) > self._max_upload_bytes:
+            self._refuse(exchange, now)
+        else:
+            self._enqueue(exchange, now)
         return exchange.id
+
+    def _refuse(self, exchange: Exchange, now: float) -> None:
+        """Its body is too large: nothing of it is sent, and the timer that is due now tells its caller."""
+        exchange.payload = b""
+        exchange.too_large = True
+        exchange.deadline = now
+        self._by_id[exchange.id] = exchange
+        self._lines.setdefault(exchange.peer, _Line()).open.add(exchange)
+        self._schedule(exchange)
 
     def _enqueue(self, exchange: Exchange, now: float) -> None:
         line = self._lines.get(exchange.peer)
@@ -414,17 +437,18 @@ class Client:
             first = _OBSERVE if exchange.intent == REGISTER else _OBSERVE_NO_MORE
         else:
             token = self._tokens.take()
-        size = 16 << exchange.exponent
+        size = exchange.span or 16 << exchange.exponent
         if exchange.body is not None:
-            number = len(exchange.body) // size
+            number = len(exchange.body) >> exchange.exponent + 4
             extra.append((BLOCK2, encode_block(Block(number, False, exchange.exponent))))
             if exchange.code != FETCH or exchange.upload:
                 payload = b""  # the whole of it is at the peer (RFC 7959 §3.3)
         elif len(payload) > size or exchange.upload:
             exchange.upload = True
             end = exchange.offset + size
-            block = Block(exchange.offset // size, end < len(payload), exchange.exponent)
-            extra.append((BLOCK1, encode_block(block)))
+            exponent = BERT if exchange.span else exchange.exponent
+            number = exchange.offset >> min(exponent, 6) + 4
+            extra.append((BLOCK1, encode_block(Block(number, end < len(payload), exponent))))
             if exchange.offset == 0:
                 extra.append((SIZE1, encode_uint(len(payload))))
             payload = payload[exchange.offset : end]
@@ -530,7 +554,8 @@ class Client:
                 if exchange.notification is not None:
                     self._acknowledge_notification(exchange.notification)
             if exchange.deadline <= now:
-                events += self._fail(exchange, DEADLINE, now)
+                reason = BODY_TOO_LARGE if exchange.too_large else DEADLINE
+                events += self._fail(exchange, reason, now)
             elif exchange.resend_at <= now:
                 events += self._resend(exchange, now)
             self._schedule(exchange)
@@ -680,27 +705,31 @@ class Client:
     def _upload_on(self, exchange: Exchange, message: Message, now: float) -> list[Event] | None:
         """Our body, the next block of it (RFC 7959 §2.3, §2.5). None when this is the answer to the whole."""
         value = find(message.options, BLOCK1)
-        block = None if value is None else decode_block(value)
-        size = 16 << exchange.exponent
+        exponent = BERT if exchange.span else exchange.exponent
+        block = None if value is None else decode_block(value, bert=exponent == BERT)
         if message.code == REQUEST_ENTITY_TOO_LARGE:
-            smaller = block is not None and block.exponent < exchange.exponent
+            smaller = block is not None and block.exponent < exponent
             if not smaller or block is None or exchange.restarts >= _MAX_RESTARTS:
                 return None
-            exchange.exponent = block.exponent
+            exchange.span = 0
+            exchange.exponent = min(exchange.exponent, block.exponent)
             exchange.upload = True
         elif message.code == REQUEST_ENTITY_INCOMPLETE:
             if exchange.restarts >= _MAX_RESTARTS or exchange.offset == 0:
                 return None
         elif message.code == CONTINUE or (block is not None and message.code >> 5 == 2):
+            size = exchange.span or 16 << exponent
             end, total = exchange.offset + size, len(exchange.payload)
             if exchange.progress is not None and total > size:
                 exchange.progress(min(end, total), total)
             if end >= total:
                 return None if message.code != CONTINUE else self._fail(exchange, BLOCK, now)
-            if block is None or block.number != exchange.offset // size:
+            if block is None or block.number != exchange.offset >> min(exponent, 6) + 4:
                 return self._fail(exchange, BLOCK, now)
             exchange.offset = end
-            exchange.exponent = min(exchange.exponent, block.exponent)
+            if block.exponent != BERT:
+                exchange.span = 0
+                exchange.exponent = min(exchange.exponent, block.exponent)
             if end >> exchange.exponent + 4 > MAX_BLOCK_NUMBER:
                 return self._fail(exchange, BLOCK, now)  # so large a body does not go in so small blocks
             self._go_on(exchange, now)

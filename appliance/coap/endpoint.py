@@ -53,9 +53,9 @@ class Endpoint:
     ``rng`` spreads retransmissions and starts Message IDs, ``random_bytes`` makes tokens. The caps:
     ``max_duplicates`` messages remembered with at most ``max_duplicate_bytes`` of answers (a quarter as many
     for non-confirmable ones), ``max_peers`` Message ID counters, ``max_queue`` open requests per peer,
-    ``max_body_bytes`` for one body in either direction, ``max_reassembly_bytes`` and ``max_reassemblies`` for
-    request bodies under way, ``max_served_bytes`` for answers being fetched in blocks, ``max_separate``
-    separate answers waiting for their acknowledgement.
+    ``max_body_bytes`` for one body that arrives, ``max_upload_bytes`` for one that we send with a request,
+    ``max_reassembly_bytes`` and ``max_reassemblies`` for request bodies under way, ``max_served_bytes`` for
+    answers being fetched in blocks, ``max_separate`` separate answers waiting for their acknowledgement.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Endpoint:
         max_peers: int = 16384,
         max_queue: int = 64,
         max_body_bytes: int = 1024 * 1024,
+        max_upload_bytes: int = 64 * 1024 * 1024,
         max_reassembly_bytes: int = 8 * 1024 * 1024,
         max_reassemblies: int = 1024,
         max_served_bytes: int = 4 * 1024 * 1024,
@@ -101,6 +102,7 @@ class Endpoint:
             max_queue,
             max_body_bytes,
             max_separate,
+            max_upload_bytes,
         )
         self._server = Server(
             transmission,
@@ -232,6 +234,7 @@ class Endpoint:
         confirmable: bool = True,
         block_exponent: int | None = None,
         progress: Progress | None = None,
+        span: int = 0,
     ) -> int:
         """Ask a peer; the number identifies the request in its event, which comes exactly once.
 
@@ -241,8 +244,10 @@ class Endpoint:
         the observation ``token`` (RFC 7641 §3.6). ``options`` has neither Observe nor Block1; one with Block2
         fetches that block only. ``block_exponent`` makes blocks smaller than those of the bearer, for a peer
         that takes no larger ones. A ``payload`` that is a memoryview is copied block by block only;
-        ``progress(bytes acknowledged, bytes in all)`` hears of each block. Raises QueueFull, or ValueError
-        when the message cannot be encoded.
+        ``progress(bytes acknowledged, bytes in all)`` hears of each block. ``span`` is for streams: as many
+        bytes of the payload go in one message, all of them or as BERT (RFC 8323 §6; then a multiple of 1024).
+        One longer than ``max_upload_bytes`` is not begun and ends as BODY_TOO_LARGE. Raises QueueFull, or
+        ValueError when the message cannot be encoded.
         """
         if observe_cancel:
             if not token or observe:
@@ -263,6 +268,7 @@ class Endpoint:
             confirmable=confirmable,
             block_exponent=block_exponent,
             progress=progress,
+            span=span,
         )
 
     def cancel_request(self, request_id: int, now: float) -> list[Event]:

@@ -12,8 +12,11 @@ Its retransmissions never happen, as each of its messages is acknowledged when i
 acknowledgements and Resets have no form here (§3) and are left out. It forgets Message IDs by number before a
 connection can come round to one again, so none is ever taken for a duplicate.
 
-Larger bodies go in blocks of 1024 bytes: the Max-Message-Size we announce is the base value of 1152, and with
-it no peer uses BERT (§6). Longer messages are taken all the same, up to ``max_message_bytes``.
+Larger bodies that arrive come in blocks of 1024 bytes: the Max-Message-Size we announce is the base value of
+1152, and with it no peer uses BERT (§6). Longer messages are taken all the same, up to ``max_message_bytes``.
+Bodies that we send use what the peer offers in its CSM: BERT, one long message, or blocks that fit.
+
+Somewhat more than 400 lines, as it has the whole face of `Endpoint`.
 """
 
 from __future__ import annotations
@@ -32,7 +35,8 @@ from appliance.coap.endpoint import (
     RequestReceived,
     ResponseReceived,
 )
-from appliance.coap.message import MessageFormatError, decode_options
+from appliance.coap.frames import FrameError, encode_frame, encode_signal, split_frame
+from appliance.coap.message import INTERNAL_SERVER_ERROR, MessageFormatError, decode_options, encode_options
 from appliance.coap.options import Option, decode_uint, encode_uint
 from appliance.coap.transmission import Transmission
 
@@ -43,63 +47,38 @@ _BAD_CSM_OPTION = 2  # option of an Abort
 BASE_MESSAGE_BYTES: Final = 1152  # §5.3.1
 CONNECTION_LOST: Final = "connection-lost"
 
+_LONGEST_SPAN: Final = 16384  # of a body in one message: a progress worth telling, and a moment's writing
+_HEAD_BYTES: Final = 40  # of a frame with 8 bytes of token, Block1, Size1 and the payload marker, at most
+_MAX_OBSERVED: Final = 256  # tokens looked through at a time, see `_Connection.observed`
+
 _MAX_DUPLICATES: Final = 8192  # fewer than there are Message IDs: a number is free again before it is reused
 _ACK: Final = b"\x60\x00"
 
 
-class FrameError(ValueError):
-    """Bytes that are no frame; the connection cannot go on. The text is the diagnosis of the Abort."""
-
-
-def encode_frame(code: int, token: bytes, rest: bytes) -> bytes:
-    """A frame (§3.2). ``rest`` are options and payload as they stand behind the token of a datagram."""
-    length = len(rest)
-    if length < 13:
-        head = bytes((length << 4 | len(token), code))
-    elif length < 269:
-        head = bytes((0xD0 | len(token), length - 13, code))
-    elif length < 65805:
-        head = bytes((0xE0 | len(token),)) + (length - 269).to_bytes(2, "big") + bytes((code,))
-    else:
-        head = bytes((0xF0 | len(token),)) + (length - 65805).to_bytes(4, "big") + bytes((code,))
-    return head + token + rest
-
-
-def split_frame(data: bytes | bytearray, start: int, max_bytes: int) -> tuple[int, int, int, int] | None:
-    """Where the frame at ``start`` has its code, its token, its options, and its end; None: not whole yet.
-
-    Raises FrameError for a reserved token length, and for a frame of more than ``max_bytes``.
-    """
-    if len(data) <= start:
-        return None
-    first = data[start]
-    nibble, token_length = first >> 4, first & 15
-    if token_length > 8:
-        raise FrameError("token of more than 8 bytes")
-    extended = (0, 1, 2, 4)[max(0, nibble - 12)]
-    if len(data) < start + 1 + extended:
-        return None
-    length = nibble
-    if extended:
-        length = int.from_bytes(data[start + 1 : start + 1 + extended], "big") + (13, 269, 65805)[nibble - 13]
-    code = start + 1 + extended
-    end = code + 1 + token_length + length
-    if end - start > max_bytes:
-        raise FrameError(f"message of {end - start} bytes, at most {max_bytes} are taken")
-    if len(data) < end:
-        return None
-    return code, code + 1, code + 1 + token_length, end
-
-
 class _Connection:
-    """What is known of one connection. ``ready``: its CSM has come."""
+    """What is known of one connection. ``ready``: its CSM has come; ``max_bytes`` and ``blockwise`` are what
+    it said. ``observed``: tokens of the observations made over it, with some that have ended.
+    """
 
-    __slots__ = ("buffer", "mid", "pinged", "ready", "received_at", "since")
+    __slots__ = (
+        "blockwise",
+        "buffer",
+        "max_bytes",
+        "mid",
+        "observed",
+        "pinged",
+        "ready",
+        "received_at",
+        "since",
+    )
 
     def __init__(self, now: float) -> None:
         self.buffer = bytearray()
         self.mid = 0
         self.ready = False
+        self.max_bytes = BASE_MESSAGE_BYTES
+        self.blockwise = False
+        self.observed: set[bytes] = set()
         self.since = now
         self.received_at = now
         self.pinged = False
@@ -110,8 +89,9 @@ class StreamEndpoint:
 
     The numbers of its requests are negative, so that an owner of both kinds can keep them in one table.
     ``tap`` is shown every frame, with whether it came in. ``csm_timeout_s``: how long a connection may stay
-    without its CSM. ``idle_s``: a connection silent for so long is pinged, and closed when it stays silent
-    for as long again. The caps of `Endpoint` hold.
+    without its CSM; beyond ``max_half_open`` of them the oldest is aborted for each new one. ``idle_s``: a
+    connection silent for so long is pinged, and closed when it stays silent for as long again. The caps of
+    `Endpoint` hold.
     """
 
     def __init__(
@@ -121,9 +101,11 @@ class StreamEndpoint:
         random_bytes: Callable[[int], bytes] = os.urandom,
         max_message_bytes: int = 65536,
         csm_timeout_s: float = 10.0,
+        max_half_open: int = 256,
         idle_s: float = 300.0,
         max_queue: int = 64,
         max_body_bytes: int = 1024 * 1024,
+        max_upload_bytes: int = 64 * 1024 * 1024,
         max_reassembly_bytes: int = 8 * 1024 * 1024,
         tap: Callable[[bool, Any, bytes], None] | None = None,
     ) -> None:
@@ -133,33 +115,43 @@ class StreamEndpoint:
             rng=rng,
             random_bytes=random_bytes,
             max_duplicates=_MAX_DUPLICATES,
+            max_duplicate_bytes=0,  # no answer is ever asked for again
             max_queue=max_queue,
             max_body_bytes=max_body_bytes,
+            max_upload_bytes=max_upload_bytes,
             max_reassembly_bytes=max_reassembly_bytes,
         )
         self._max_message_bytes = max_message_bytes
         self._csm_timeout_s = csm_timeout_s
         self._idle_s = idle_s
+        self._max_half_open = max_half_open
         self._connections: dict[Hashable, _Connection] = {}
+        self._half_open: dict[Hashable, None] = {}  # the oldest first
         self._outgoing: list[tuple[bytes, Any]] = []
         self._closing: list[Any] = []
         self._tap = tap
         self._look_at = float("inf")  # when the connections have to be looked over next
         self._look_s = min(csm_timeout_s, idle_s) / 4
+        self._now = 0.0  # of the last call that said it
         self.aborted = 0
 
     # Connections
 
     def opened(self, peer: Any, now: float) -> None:
         """A connection was made; our CSM goes out."""
+        self._now = now
+        if len(self._half_open) >= self._max_half_open:
+            self._abort(next(iter(self._half_open)), FrameError("no CSM came, and others wait"))
         self._connections[peer] = _Connection(now)
+        self._half_open[peer] = None
         self._look_at = min(self._look_at, now + self._look_s)
         options = ((_MAX_MESSAGE_SIZE, encode_uint(BASE_MESSAGE_BYTES)), (_BLOCK_WISE, b""))
         self._signal(peer, CSM, options)
 
     def closed(self, peer: Any, now: float) -> list[Event]:
         """The connection is gone: what was asked over it ends with the reason `CONNECTION_LOST`."""
-        self._connections.pop(peer, None)
+        self._now = now
+        self._forget(peer)
         events: list[Event] = []
         for event in self._inner.forget_peer(peer, now):
             if isinstance(event, RequestFailed):
@@ -179,7 +171,7 @@ class StreamEndpoint:
 
     def half_open(self) -> int:
         """How many of them have not sent their CSM."""
-        return sum(1 for connection in self._connections.values() if not connection.ready)
+        return len(self._half_open)
 
     # Bytes and time
 
@@ -188,7 +180,7 @@ class StreamEndpoint:
         connection = self._connections.get(peer)
         if connection is None:
             return []
-        connection.received_at = now
+        self._now = connection.received_at = now
         connection.pinged = False
         buffer = connection.buffer
         buffer += data
@@ -227,31 +219,47 @@ class StreamEndpoint:
         events = self._inner.receive_datagram(datagram, peer, now)
         if self._inner.format_errors != errors:
             raise FrameError("options or payload cannot be read")
+        for event in events:
+            if isinstance(event, ResponseReceived) and event.observing:
+                self._observed(connection, event.token)
         return _numbered(events)
 
+    def _observed(self, connection: _Connection, token: bytes) -> None:
+        """An observation lives no longer than the connection it was made over (§7.4)."""
+        observed = connection.observed
+        observed.add(token)
+        if len(observed) % _MAX_OBSERVED == 0:
+            connection.observed = {one for one in observed if self._inner.is_observing(one)}
+
     def _signalled(self, connection: _Connection, code: int, token: bytes, rest: bytes, peer: Any) -> None:
+        if code in (RELEASE, ABORT):
+            self._close(peer)
+            return
         try:
-            options = decode_options(rest.partition(b"\xff")[0] if code == ABORT else rest)
+            options = decode_options(rest)
         except MessageFormatError:
             raise FrameError("options of a signaling message cannot be read") from None
         if code == CSM:
             for number, value in options:
                 if number == _MAX_MESSAGE_SIZE:
-                    if len(value) > 4 or decode_uint(value) < 64:
+                    connection.max_bytes = decode_uint(value) if len(value) <= 4 else 0
+                    if connection.max_bytes < 64:
                         raise FrameError("a Max-Message-Size that no message fits in")
+                elif number == _BLOCK_WISE:
+                    connection.blockwise = True
                 elif number & 1:
                     raise _BadCsmOption(number)
             connection.ready = True
+            self._half_open.pop(peer, None)
         elif not connection.ready:
             raise FrameError("the first message must be a CSM")
         elif code == PING:
             self._outgoing.append((encode_frame(PONG, token, b""), peer))
-        elif code in (RELEASE, ABORT):
-            self._close(peer)
         # A Pong is a sign of life, and that was noted; unknown signals are ignored (§5).
 
     def handle_timer(self, now: float) -> list[Event]:
         """Do what is due: connections that never said hello, or nothing for too long, and the requests."""
+        self._now = now
         if now >= self._look_at:
             self._look_over(now)
         return _numbered(self._inner.handle_timer(now))
@@ -283,10 +291,14 @@ class StreamEndpoint:
                 break
             for data, peer in datagrams:
                 code = data[1]
-                if code == 0 or peer not in self._connections:
+                connection = self._connections.get(peer)
+                if code == 0 or connection is None:
                     continue  # acknowledgements, Resets, and what came too late
                 token_end = 4 + (data[0] & 15)
-                self._outgoing.append((encode_frame(code, data[4:token_end], data[token_end:]), peer))
+                frame = encode_frame(code, data[4:token_end], data[token_end:])
+                if code >= 0x40 and len(frame) > connection.max_bytes:
+                    frame = encode_frame(INTERNAL_SERVER_ERROR, data[4:token_end], _TOO_LONG_FOR_YOU)
+                self._outgoing.append((frame, peer))
                 if data[0] & 0x30 == 0:  # confirmable: it has arrived, the connection says so
                     self._inner.receive_datagram(_ACK + data[2:4], peer, now)
         taken, self._outgoing = self._outgoing, []
@@ -301,10 +313,7 @@ class StreamEndpoint:
         return taken
 
     def _signal(self, peer: Any, code: int, options: Sequence[Option], text: str = "") -> None:
-        rest = b"".join(_option(number, value, before) for before, number, value in _deltas(options))
-        if text:
-            rest += b"\xff" + text.encode()
-        self._outgoing.append((encode_frame(code, b"", rest), peer))
+        self._outgoing.append((encode_signal(code, options, text), peer))
 
     def _abort(self, peer: Any, error: FrameError) -> None:
         """Tell why, and close (§5.6)."""
@@ -316,8 +325,18 @@ class StreamEndpoint:
         self._close(peer)
 
     def _close(self, peer: Any) -> None:
-        if self._connections.pop(peer, None) is not None:
+        if self._forget(peer):
             self._closing.append(peer)
+
+    def _forget(self, peer: Any) -> bool:
+        """Nothing is taken from the connection any more, and nothing is observed over it."""
+        connection = self._connections.pop(peer, None)
+        if connection is None:
+            return False
+        self._half_open.pop(peer, None)
+        for token in connection.observed:
+            self._inner.end_observation(token, self._now)
+        return True
 
     # Answering, asking, observing: as in `Endpoint`
 
@@ -339,9 +358,20 @@ class StreamEndpoint:
     def send_request(
         self, peer: Any, code: int, options: Sequence[Option] = (), payload: Body = b"", **more: Any
     ) -> int:
-        """See `Endpoint.send_request`. Raises ConnectionError when the connection does not stand."""
-        if not self.is_open(peer):
+        """See `Endpoint.send_request`; ``span`` is chosen here. Raises ConnectionError when the connection
+        does not stand.
+        """
+        connection = self._connections.get(peer)
+        if connection is None or not connection.ready:
             raise ConnectionError("the connection does not stand")
+        if payload:
+            room = connection.max_bytes - _HEAD_BYTES - len(encode_options(options))
+            if room < 1024:
+                fits = max(0, room.bit_length() - 5)  # 16 << fits is the largest block that does
+                asked = more.get("block_exponent")
+                more["block_exponent"] = fits if asked is None else min(fits, asked)
+            elif more.get("block_exponent") is None:
+                more["span"] = _span(connection, room, len(payload))
         return -self._inner.send_request(peer, code, options, payload, **more)
 
     def cancel_request(self, request_id: int, now: float) -> list[Event]:
@@ -401,23 +431,20 @@ class _BadCsmOption(FrameError):
         self.number = number
 
 
+_TOO_LONG_FOR_YOU: Final = b"\xffthe answer is longer than your Max-Message-Size: ask for smaller blocks"
+
+
+def _span(connection: _Connection, room: int, length: int) -> int:
+    """How much of a body goes in one message (§6); 0: a block of 1024 bytes."""
+    if connection.blockwise:
+        span = min(room, _LONGEST_SPAN) & ~1023
+        return span if span > 1024 else 0
+    return length if length <= min(room, 4 * _LONGEST_SPAN) else 0
+
+
 def _numbered(events: list[Event]) -> list[Event]:
     """The events with our numbers of requests in place of the inner ones."""
     for event in events:
         if isinstance(event, ResponseReceived | RequestFailed):
             event.request_id = -event.request_id
     return events
-
-
-def _deltas(options: Sequence[Option]) -> list[tuple[int, int, bytes]]:
-    before = 0
-    found = []
-    for number, value in options:
-        found.append((before, number, value))
-        before = number
-    return found
-
-
-def _option(number: int, value: bytes, before: int) -> bytes:
-    """One short option of a signaling message: both nibbles below 13."""
-    return bytes((number - before << 4 | len(value),)) + value

@@ -1,7 +1,7 @@
 """The TCP bearer: connections in, bytes of connections in and out, nothing else (RFC 8323 §4.1).
 
 The law of this file: a connection costs a stranger more than us. So many in all and from one address, no more
-than so much unwritten, and whoever does not read what he asked for is cut off.
+than so much unwritten, nothing more is read from whoever does not read, and he is cut off in the end.
 """
 
 from __future__ import annotations
@@ -21,8 +21,11 @@ from appliance.southbound.udp import PortInUse
 
 log = logging.getLogger(__name__)
 
-MAX_UNWRITTEN_BYTES = 1024 * 1024  # of one connection; what it does not read for so long is not wanted
+MAX_UNWRITTEN_BYTES = 256 * 1024  # of one connection; what it does not read for so long is not wanted
+CLOSING_S = 5.0  # for what was written to leave, before a connection is cut off
 _BACKLOG = 256
+_PAUSE_S = 1.0  # without taking connections, when the system has no more of them for us
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class TcpPeer(NamedTuple):
@@ -54,8 +57,9 @@ class TcpPeer(NamedTuple):
 class _Connection(asyncio.Protocol):
     """Bytes of one connection on their way to the bearer."""
 
-    def __init__(self, bearer: TcpBearer) -> None:
+    def __init__(self, bearer: TcpBearer, host: str) -> None:
         self._bearer = bearer
+        self.host = host
         self.peer: TcpPeer | None = None
         self.transport: asyncio.Transport | None = None
 
@@ -68,9 +72,17 @@ class _Connection(asyncio.Protocol):
         if self.peer is not None:
             self._bearer.arrived(self.peer, data)
 
+    def pause_writing(self) -> None:
+        """It asks and does not read: it may ask no more until it has read."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.resume_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.peer is not None:
-            self._bearer.lost(self.peer)
+        self._bearer.lost(self)
 
 
 class TcpBearer:
@@ -101,6 +113,8 @@ class TcpBearer:
         self._sockets: list[socket.socket] = []
         self._connections: dict[TcpPeer, _Connection] = {}
         self._per_address: Counter[str] = Counter()
+        self._counted = 0  # connections, also those that the loop is still making
+        self._making: set[asyncio.Task[None]] = set()
         self.port = 0
         self.received = 0
         self.sent = 0
@@ -172,10 +186,12 @@ class TcpBearer:
         self.sent += 1
 
     def close(self, peer: TcpPeer) -> None:
-        """Close a connection when what was written to it has left."""
+        """Close a connection when what was written to it has left, or does not leave."""
         connection = self._connections.get(peer)
         if connection is not None and connection.transport is not None:
             connection.transport.close()
+            if connection.transport.get_write_buffer_size():
+                self._loop.call_later(CLOSING_S, connection.transport.abort)
 
     # From the sockets
 
@@ -185,12 +201,16 @@ class TcpBearer:
                 accepted, address = bound.accept()
             except BlockingIOError:
                 return
-            except OSError as error:  # out of file descriptors, or gone again already
-                log.warning("a TCP connection could not be taken: %s", error)
-                return
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    # It would be acceptable again at once, and again.
+                    log.warning("no TCP connections are taken for a moment: %s", error)
+                    self._loop.remove_reader(bound.fileno())
+                    self._loop.call_later(_PAUSE_S, self._listen_again, bound)
+                return  # anything else: it was gone again already
             host = address[0]
             if (
-                len(self._connections) >= self._settings.tcp_max_connections
+                self._counted >= self._settings.tcp_max_connections
                 or self._per_address[host] >= self._settings.tcp_max_per_address
             ):
                 self.refused += 1
@@ -200,16 +220,24 @@ class TcpBearer:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # Counted before it is made: a burst must not slip through while the loop makes the first.
             self._per_address[host] += 1
+            self._counted += 1
             task = self._loop.create_task(self._make(accepted, host))
-            task.add_done_callback(lambda done: done.exception())
+            self._making.add(task)
+            task.add_done_callback(self._making.discard)
+
+    def _listen_again(self, bound: socket.socket) -> None:
+        if bound in self._sockets:
+            self._loop.add_reader(bound.fileno(), self._acceptable, bound)
 
     async def _make(self, accepted: socket.socket, host: str) -> None:
+        connection = _Connection(self, host)
         try:
-            await self._loop.connect_accepted_socket(lambda: _Connection(self), accepted)
+            await self._loop.connect_accepted_socket(lambda: connection, accepted)
         except OSError as error:
             log.debug("a TCP connection ended before it began: %s", error)
-            accepted.close()
-            self._release(host)
+            if connection.transport is None:  # else its end comes by itself
+                accepted.close()
+                self._release(host)
 
     def made(self, connection: _Connection, transport: asyncio.Transport) -> TcpPeer | None:
         """A connection stands."""
@@ -229,14 +257,16 @@ class TcpBearer:
         self._receive(data, peer, self._loop.time())
         self._burst_done()
 
-    def lost(self, peer: TcpPeer) -> None:
+    def lost(self, connection: _Connection) -> None:
         """A connection ended, by either side."""
-        if self._connections.pop(peer, None) is not None:
-            self._release(peer.address[0])
+        self._release(connection.host)
+        peer = connection.peer
+        if peer is not None and self._connections.pop(peer, None) is not None:
             self._closed(peer, self._loop.time())
             self._burst_done()
 
     def _release(self, host: str) -> None:
+        self._counted -= 1
         self._per_address[host] -= 1
         if self._per_address[host] <= 0:
             del self._per_address[host]
