@@ -193,7 +193,11 @@ class Uplink(Protocol):
 
 
 class ServedFile(NamedTuple):
-    """A file for devices to fetch: its content, a strong ETag of up to 8 bytes (RFC 7252 §5.10.6)."""
+    """A file for devices to fetch: its content, a strong ETag of up to 8 bytes (RFC 7252 §5.10.6).
+
+    ``content_format`` None: whatever it is, so octets (42).
+    """
 
     data: memoryview | bytes
     etag: bytes
+    content_format: int | None = None

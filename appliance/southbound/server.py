@@ -3,13 +3,17 @@
 The law of this file: everything a device sends is handed up as an operation or answered here with an error;
 nothing raises into the loop. What needs the disk is answered later, through the `Reply` or the
 `Notification` that went up, and never before.
+
+Longer than 400 lines, because it is the one place where both bearers, both CoAP machines and all requests
+under way meet; what can be told apart from them lives in `requests`, `answers`, `resources`, `exchanges`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from appliance.coap import message as coap
 from appliance.coap import options as option
@@ -24,24 +28,11 @@ from appliance.coap.endpoint import (
 )
 from appliance.coap.stream import StreamEndpoint
 from appliance.coap.transmission import Transmission
-from appliance.lwm2m import content_format as formats
-from appliance.lwm2m.codecs import CodecError, decode, decode_composite
+from appliance.lwm2m.codecs import CodecError
 from appliance.lwm2m.definitions import Definitions, Model
-from appliance.lwm2m.links import Link, LinkFormatError, parse_links
-from appliance.lwm2m.operations import (
-    Create,
-    Discover,
-    Execute,
-    ObjectList,
-    Observe,
-    ObserveComposite,
-    Read,
-    ReadComposite,
-    Write,
-)
+from appliance.lwm2m.operations import Create, Execute, ObjectList, Observe, ObserveComposite
 from appliance.lwm2m.path import Path
-from appliance.lwm2m.registration import RegistrationError, parse_register, parse_update
-from appliance.lwm2m.values import Report
+from appliance.southbound.answers import read_notified, read_response
 from appliance.southbound.client import Client, Peer, same_place
 from appliance.southbound.exchanges import (
     EXCHANGE_LIFETIME_S,
@@ -55,6 +46,7 @@ from appliance.southbound.exchanges import (
 )
 from appliance.southbound.log import ProtocolLog
 from appliance.southbound.requests import Downlink, Formats, candidates, encode_request
+from appliance.southbound.resources import serve
 from appliance.southbound.settings import CoapSettings
 from appliance.southbound.tcp import TcpBearer, TcpPeer
 from appliance.southbound.udp import UdpBearer, UdpPeer
@@ -73,8 +65,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-_WELL_KNOWN_CORE = b'</rd>;rt="core.rd";ct=40,</dp>;ct="110 112 11544"'
 
 
 class _Pending:
@@ -344,13 +334,18 @@ class LwM2MServer:
                 progress=pending.progress,
             )
         except QueueFull:
-            pending.done(Response(0, failure="queue full"))
+            self._end_later(pending, "queue full")
             return
         except ConnectionError:
-            pending.done(Response(0, failure="not connected"))
+            self._end_later(pending, "not connected")
             return
         self._pending[request_id] = pending
         self._open.setdefault(client, set()).add(request_id)
+        self._schedule_pump()
+
+    def _end_later(self, pending: _Pending, failure: str) -> None:
+        """It could not leave. Told in a moment: whoever asks again at once must not go round in circles."""
+        self._after_pump.append(partial(pending.done, Response(0, failure=failure)))
         self._schedule_pump()
 
     def _take(self, request_id: int) -> _Pending | None:
@@ -415,54 +410,7 @@ class LwM2MServer:
 
     def _on_request(self, request: RequestReceived) -> None:
         assert self._uplink is not None
-        reply = Reply(self, request)
-        message = request.message
-        segments: list[str] = []
-        queries: list[str] = []
-        content_format: int | None = None
-        try:
-            for number, value in message.options:
-                if number == option.URI_PATH:
-                    segments.append(value.decode())
-                elif number == option.URI_QUERY:
-                    queries.append(value.decode())
-                elif number == option.CONTENT_FORMAT:
-                    content_format = option.decode_uint(value)
-        except UnicodeDecodeError:
-            reply.refuse(coap.BAD_OPTION, "Uri-Path or Uri-Query is not UTF-8")
-            return
-        source = self._source(request.peer)
-        while segments and segments[-1] == "":
-            segments.pop()  # a trailing slash is harmless
-        try:
-            match segments:
-                case ["rd"] if message.code == coap.POST:
-                    operation = parse_register(queries, content_format, message.payload)
-                    self._uplink.register(operation, source, reply)
-                case ["rd", location] if message.code == coap.POST:
-                    update = parse_update(queries, content_format, message.payload)
-                    self._uplink.update(location, update, source, reply)
-                case ["rd", location] if message.code == coap.DELETE:
-                    self._uplink.deregister(location, source, reply)
-                case ["dp"] if message.code == coap.POST:
-                    self._uplink.send(content_format, message.payload, source, reply)
-                case ["dp"]:
-                    reply.refuse(coap.METHOD_NOT_ALLOWED, "POST sends")
-                case ["f", link] if message.code == coap.GET:
-                    self._serve(request, link)
-                case ["f", _]:
-                    reply.refuse(coap.METHOD_NOT_ALLOWED, "GET fetches the file")
-                case ["rd"] | ["rd", _]:
-                    reply.refuse(coap.METHOD_NOT_ALLOWED, "POST registers and updates, DELETE deregisters")
-                case [".well-known", "core"] if message.code == coap.GET:
-                    self.answer(request, coap.CONTENT, ((option.CONTENT_FORMAT, b"\x28"),), _WELL_KNOWN_CORE)
-                case [".well-known", "core"]:
-                    reply.refuse(coap.METHOD_NOT_ALLOWED)
-                case _:
-                    reply.refuse(coap.NOT_FOUND)
-        except RegistrationError as error:
-            log.info("registration from %s refused: %s", request.peer, error)
-            reply.refuse(error.code, str(error))
+        serve(request, self._source(request.peer), self._uplink, self, self.files)
 
     def answer(
         self,
@@ -477,15 +425,6 @@ class LwM2MServer:
         if then is not None:
             self._after_pump.append(then)
         self._schedule_pump()
-
-    def _serve(self, request: RequestReceived, link: str) -> None:
-        """A file, block by block; its ETag tells a device that goes on later whether it is still the same."""
-        found = self.files(link)
-        if found is None:
-            self.answer(request, coap.NOT_FOUND, payload=b"no such file; ask for its new address")
-            return
-        octets = (option.CONTENT_FORMAT, option.encode_uint(formats.OPAQUE))
-        self.answer(request, coap.CONTENT, ((option.ETAG, found.etag), octets), found.data)
 
     def _on_response(self, event: ResponseReceived) -> None:
         pending = self._take(event.request_id)
@@ -509,77 +448,10 @@ class LwM2MServer:
             observation.number_at = self._loop.time()
         else:
             observation = None
-        pending.done(self._decode(pending, message, event.rtt_s, observation))
-
-    def _decode(
-        self,
-        pending: _Pending,
-        message: coap.Message,
-        rtt_s: float | None,
-        observation: Observation | None,
-    ) -> Response:
-        client, operation = pending.client, pending.operation
-        content_format = option.find_uint(message.options, option.CONTENT_FORMAT)
-        if not 0x40 <= message.code < 0x60:
-            text = message.payload.decode(errors="replace")[:200]
-            return Response(message.code, content_format=content_format, rtt_s=rtt_s, warning=text)
-        reports: Sequence[Report] = ()
-        links: tuple[Link, ...] | None = None
-        location: str | None = None
-        warning = ""
-        match operation:
-            case Read(path=path) | Observe(path=path):
-                reports, warning = self._reports(client, content_format, message.payload, path)
-            case ReadComposite(paths=paths) | ObserveComposite(paths=paths):
-                reports, warning = self._composite(client, content_format, message.payload, paths)
-            case Discover():
-                try:
-                    links = tuple(
-                        link._replace(target=_below(client.objects.root, link.target))
-                        for link in parse_links(message.payload)
-                    )
-                except LinkFormatError as error:
-                    warning = f"the device's list cannot be read: {error}"
-            case Create():
-                segments = [
-                    v.decode(errors="replace") for n, v in message.options if n == option.LOCATION_PATH
-                ]
-                location = _below(client.root, "/" + "/".join(segments)) if segments else None
-            case _:
-                pass
-        if isinstance(operation, Write | Create) and pending.tried.sends is not None:
-            client.learned_format = pending.tried.sends
-        return Response(
-            message.code, tuple(reports), links, location, content_format, rtt_s, "", warning, observation
+        response = read_response(
+            pending.client, pending.operation, message, pending.tried, event.rtt_s, observation, self._wall()
         )
-
-    def _reports(
-        self, client: Client, content_format: int | None, payload: bytes, path: Path
-    ) -> tuple[Sequence[Report], str]:
-        """Decode what a device sent for ``path``; what cannot be decoded is kept as bytes with a sentence."""
-        if not payload and content_format is None:
-            return (), ""  # an object without instances may answer with nothing at all
-        try:
-            reports = decode(content_format, payload, path, client.model, client.root, now=self._wall())
-        except CodecError as error:
-            shown = "no content format" if content_format is None else f"content format {content_format}"
-            return (Report(path, payload, None, False),), f"{path} with {shown} cannot be decoded: {error}"
-        if content_format is not None and formats.is_structured(content_format):
-            client.learned_format = formats.canonical(content_format)
-        return reports, ""
-
-    def _composite(
-        self, client: Client, content_format: int | None, payload: bytes, paths: Sequence[Path]
-    ) -> tuple[Sequence[Report], str]:
-        """Decode the answer to a composite; what cannot be decoded has no path to be kept under."""
-        try:
-            reports = decode_composite(
-                content_format, payload, paths, client.model, client.root, now=self._wall()
-            )
-        except CodecError as error:
-            shown = "no content format" if content_format is None else f"content format {content_format}"
-            return (), f"the answer about {len(paths)} paths with {shown} cannot be decoded: {error}"
-        return reports, ""
+        pending.done(response)
 
     def _on_notification(self, event: NotificationReceived, now: float) -> None:
         assert self._uplink is not None
@@ -600,17 +472,15 @@ class LwM2MServer:
         message = event.message
         number = event.observe
         if not event.final and number is not None:
-            if not observation.takes(number, message.mid, now):
+            # A connection keeps the order, so the number says nothing there, and may be none (RFC 8323 §7.1).
+            ordered = type(event.peer) is TcpPeer
+            if not ordered and not observation.takes(number, message.mid, now):
                 self._engine(event.peer).accept_notification(
                     event, now
                 )  # overtaken, or seen: a receipt is all it gets
                 return
             content_format = option.find_uint(message.options, option.CONTENT_FORMAT)
-            if observation.paths:
-                paths = observation.paths
-                reports, warning = self._composite(client, content_format, message.payload, paths)
-            else:
-                reports, warning = self._reports(client, content_format, message.payload, observation.path)
+            reports, warning = read_notified(observation, content_format, message.payload, self._wall())
             self._uplink.notify(Notification(observation, source, reports, 0, warning, event))
             return
         # An error, or an answer without Observe, ends the observation (RFC 7641 §3.2, §4.2).
@@ -685,8 +555,3 @@ def _observe(observation: Observation) -> Observe | ObserveComposite:
     if observation.paths:
         return ObserveComposite(observation.paths, observation.attributes)
     return Observe(observation.path, observation.attributes)
-
-
-def _below(root: str, target: str) -> str:
-    """A target without the alternate path that the device put before it (OMA Core 1.1.1 §6.2.1)."""
-    return target[len(root) :] if root and target.startswith(root + "/") else target

@@ -1,0 +1,101 @@
+"""What devices find here: /rd, /dp, stored files under /f, and a list of these (OMA Transport 1.1.1 §6.4).
+
+The law of this file: every request gets one answer, now or when the room above has decided.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from appliance.coap import message as coap
+from appliance.coap import options as option
+from appliance.coap.endpoint import RequestReceived
+from appliance.lwm2m import content_format as formats
+from appliance.lwm2m.registration import RegistrationError, parse_register, parse_update
+from appliance.southbound.exchanges import Answering, Reply, ServedFile, Source, Uplink
+
+log = logging.getLogger(__name__)
+
+_WELL_KNOWN_CORE = b'</rd>;rt="core.rd";ct=40,</dp>;ct="110 112 11544"'
+_LINK_FORMAT = ((option.CONTENT_FORMAT, option.encode_uint(formats.LINK)),)
+_OCTETS = (option.CONTENT_FORMAT, option.encode_uint(formats.OPAQUE))
+
+
+def serve(
+    request: RequestReceived,
+    source: Source,
+    uplink: Uplink,
+    server: Answering,
+    files: Callable[[str], ServedFile | None],
+) -> None:
+    """Hand a request up as an operation, or answer it here; never raises."""
+    reply = Reply(server, request)
+    message = request.message
+    segments: list[str] = []
+    queries: list[str] = []
+    content_format: int | None = None
+    try:
+        for number, value in message.options:
+            if number == option.URI_PATH:
+                segments.append(value.decode())
+            elif number == option.URI_QUERY:
+                queries.append(value.decode())
+            elif number == option.CONTENT_FORMAT:
+                content_format = option.decode_uint(value)
+    except UnicodeDecodeError:
+        reply.refuse(coap.BAD_OPTION, "Uri-Path or Uri-Query is not UTF-8")
+        return
+    while segments and segments[-1] == "":
+        segments.pop()  # a trailing slash is harmless
+    try:
+        match segments:
+            case ["rd"] if message.code == coap.POST:
+                operation = parse_register(queries, content_format, message.payload)
+                uplink.register(operation, source, reply)
+            case ["rd", location] if message.code == coap.POST:
+                update = parse_update(queries, content_format, message.payload)
+                uplink.update(location, update, source, reply)
+            case ["rd", location] if message.code == coap.DELETE:
+                uplink.deregister(location, source, reply)
+            case ["dp"] if message.code == coap.POST:
+                uplink.send(content_format, message.payload, source, reply)
+            case ["dp"]:
+                reply.refuse(coap.METHOD_NOT_ALLOWED, "POST sends")
+            case ["f", link] if message.code == coap.GET:
+                _serve_file(request, server, files(link))
+            case ["f", _]:
+                reply.refuse(coap.METHOD_NOT_ALLOWED, "GET fetches the file")
+            case ["rd"] | ["rd", _]:
+                reply.refuse(coap.METHOD_NOT_ALLOWED, "POST registers and updates, DELETE deregisters")
+            case [".well-known", "core"] if message.code == coap.GET:
+                server.answer(request, coap.CONTENT, _LINK_FORMAT, _WELL_KNOWN_CORE)
+            case [".well-known", "core"]:
+                reply.refuse(coap.METHOD_NOT_ALLOWED)
+            case _:
+                reply.refuse(coap.NOT_FOUND)
+    except RegistrationError as error:
+        log.info("registration from %s refused: %s", request.peer, error)
+        reply.refuse(error.code, str(error))
+
+
+def _serve_file(request: RequestReceived, server: Answering, file: ServedFile | None) -> None:
+    """A file, block by block; its ETag tells a device that goes on later whether it is still the same.
+
+    Whoever names that ETag has the file, and hears 2.03 (RFC 7252 §5.10.6.2). Not in the middle of a
+    transfer: there the ETag says which body the block belongs to.
+    """
+    if file is None:
+        server.answer(request, coap.NOT_FOUND, payload=b"no such file; ask for its new address")
+        return
+    etag = (option.ETAG, file.etag)
+    options = request.message.options
+    block = option.find_uint(options, option.BLOCK2)
+    if etag in options and (block is None or block >> 4 == 0):
+        server.answer(request, coap.VALID, (etag,))
+        return
+    if file.content_format is not None:
+        octets = (option.CONTENT_FORMAT, option.encode_uint(file.content_format))
+    else:
+        octets = _OCTETS
+    server.answer(request, coap.CONTENT, (etag, octets), file.data)
