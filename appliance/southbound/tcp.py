@@ -21,7 +21,7 @@ from appliance.southbound.udp import PortInUse
 
 log = logging.getLogger(__name__)
 
-MAX_UNWRITTEN_BYTES = 256 * 1024  # of one connection; what it does not read for so long is not wanted
+MAX_UNWRITTEN_BYTES = 512 * 1024  # of one connection; what it does not read for so long is not wanted
 CLOSING_S = 5.0  # for what was written to leave, before a connection is cut off
 _BACKLOG = 256
 _PAUSE_S = 1.0  # without taking connections, when the system has no more of them for us
