@@ -713,8 +713,9 @@ class Tasks:
                 found[task.state] = found.get(task.state, 0) + 1
         rows = self._database.read(
             "SELECT state, count(*) FROM tasks WHERE (?='' OR endpoint_name=?) AND (?='' OR batch=?) "
-            "AND state NOT IN (?,?,?) GROUP BY state",
-            (endpoint_name, endpoint_name, batch, batch, *OPEN),
+            # What has just ended may be on disk already, and was counted above.
+            "AND state NOT IN (?,?,?) AND id NOT IN (SELECT value FROM json_each(?)) GROUP BY state",
+            (endpoint_name, endpoint_name, batch, batch, *OPEN, encode_json(list(self._settling))),
         )
         for state, number in rows:
             found[state] = found.get(state, 0) + number
