@@ -136,8 +136,9 @@ class LwM2MServer:
             tap=self._tap_frame,
         )
         self._tcp = TcpBearer(
-            settings, loop, self._stream.opened, self._receive_stream, self._disconnected, self._pump
+            settings, loop, self._connected, self._receive_stream, self._disconnected, self._pump
         )
+        self._streaming = False  # there are connections, or something is left of them
         self.log: ProtocolLog | None = None  # is shown every message
         self.files: Callable[[str], ServedFile | None] = lambda _: None  # what devices fetch, by its link
         self._pending: dict[int, _Pending] = {}
@@ -375,6 +376,10 @@ class LwM2MServer:
         assert isinstance(peer, UdpPeer)
         return Source(peer, self._bearer.name, self._bearer.identity(peer))
 
+    def _connected(self, peer: TcpPeer, now: float) -> None:
+        self._streaming = True
+        self._stream.opened(peer, now)
+
     def _receive_stream(self, data: bytes, peer: TcpPeer, now: float) -> None:
         for event in self._stream.receive(data, peer, now):
             self._dispatch(event, now)
@@ -459,25 +464,22 @@ class LwM2MServer:
         client = observation.client
         source = self._source(event.peer)
         identity = source.identity
-        moved = not same_place(event.peer, client.peer)
+        moved = event.peer is not client.peer and not same_place(event.peer, client.peer)
         if identity != client.identity or (moved and identity is None):
             # Over NoSec anybody can send from anywhere. Silence, as a RST would end the real observation.
             self._engine(event.peer).refuse_notification(event, now, reset=False)
             self._uplink.strange_notification(observation, source)
             return
         if moved:
-            client.peer = (
-                event.peer
-            )  # the same identity at another address: answers and requests go there now
+            client.peer = event.peer  # the same identity, elsewhere: answers and requests go there now
         message = event.message
         number = event.observe
         if not event.final and number is not None:
             # A connection keeps the order, so the number says nothing there, and may be none (RFC 8323 §7.1).
             ordered = type(event.peer) is TcpPeer
             if not ordered and not observation.takes(number, message.mid, now):
-                self._engine(event.peer).accept_notification(
-                    event, now
-                )  # overtaken, or seen: a receipt is all it gets
+                # Overtaken, or seen: a receipt is all it gets.
+                self._engine(event.peer).accept_notification(event, now)
                 return
             content_format = option.find_uint(message.options, option.CONTENT_FORMAT)
             reports, warning = read_notified(observation, content_format, message.payload, self._wall())
@@ -518,25 +520,32 @@ class LwM2MServer:
             if log_it is not None:
                 log_it(False, "UDP", peer, data)
             transmit(data, peer)
-        if self._tcp.port:
+        due = self._endpoint.next_timer()
+        if self._streaming:
             for data, peer in self._stream.take_outgoing(self._loop.time()):
                 self._tcp.transmit(data, peer)
             for peer in self._stream.take_closing():
                 self._tcp.close(peer)
-        if self._after_pump:
-            after, self._after_pump = self._after_pump, []
-            for then in after:
-                then()
-        due = self._endpoint.next_timer()
-        if self._tcp.port:
             later = self._stream.next_timer()
             if later is not None and (due is None or later < due):
                 due = later
+            self._streaming = later is not None or self._stream.connections > 0
         if due is not None and due < self._timer_due:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer_due = due
             self._timer = self._loop.call_at(due, self._on_timer)
+        if self._after_pump:
+            self._run_after()
+
+    def _run_after(self) -> None:
+        """What waited for its answer to leave. What one of them starts leaves in the next turn."""
+        after, self._after_pump = self._after_pump, []
+        for then in after:
+            try:
+                then()
+            except Exception:  # a turn of the room above ends here; other devices, and this loop, go on
+                log.exception("what was to follow an answer failed")
 
     def _on_timer(self) -> None:
         self._timer = None
@@ -544,7 +553,7 @@ class LwM2MServer:
         now = self._loop.time()
         for event in self._endpoint.handle_timer(now):
             self._dispatch(event, now)
-        if self._tcp.port:
+        if self._streaming:
             for event in self._stream.handle_timer(now):
                 self._dispatch(event, now)
         self._pump()

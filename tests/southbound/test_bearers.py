@@ -264,3 +264,22 @@ def test_connections_come_and_go_and_leave_nothing(bench: Bench) -> None:
         assert not bench.server._open
 
     bench.run(run())
+
+
+def test_one_callback_that_raises_does_not_take_the_others_along(
+    bench: Bench, bearer: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        device = await bench.device(bearer)
+        ran: list[int] = []
+
+        def fails() -> None:
+            raise RuntimeError("on purpose")
+
+        bench.server._after_pump += [lambda: ran.append(1), fails, lambda: ran.append(2)]
+        assert (await device.ask(codes.POST, "rd/5a")).code == codes.CHANGED
+        assert (await device.ask(codes.POST, "rd/5a")).code == codes.CHANGED, "its connection was closed"
+        assert ran == [1, 2]
+        assert "on purpose" in caplog.text
+
+    bench.run(run())
