@@ -17,12 +17,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from fake_work import NEXT_VISIT_S, Failure, Json, Work, iso
+from fake_work import ROUTES as WORK_ROUTES
 
 WEB = Path(__file__).resolve().parents[2] / "web"
 TYPES = {
@@ -39,7 +41,6 @@ POLICY = (
     "require-trusted-types-for 'script'"
 )
 SETUP_CODE = "ABCD-EFGH-JKMN"
-Json = dict[str, Any]
 
 
 def _resources(text: str) -> list[Json]:
@@ -184,10 +185,6 @@ MODELS: dict[int, tuple[str, str, bool, list[Json]]] = {
 }
 
 
-def iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 class Device:
     """One invented device: its row, its values by path, what is observed."""
 
@@ -202,6 +199,11 @@ class Device:
         self.lifetime_s = 300
         self.address = f"192.168.7.{20 + number % 200}:{5683 + number}"
         self.warnings: list[str] = []
+        self.queue_mode = False
+        self.awake_s = 93
+        self.next_visit = now + NEXT_VISIT_S
+        self.gateway: str | None = None
+        self.prefix: str | None = None
         self.instances: dict[int, list[int]] = {1: [0], 3: [0], 4: [0], 3303: [0]}
         self.versions = {1: "1.1", 3: "1.1", 4: "1.3", 3303: "1.1"}
         if full:
@@ -291,6 +293,7 @@ class FakeGateway:
         self.needs_setup = setup
         self.password = ""
         self.tokens: list[Json] = []
+        self.work = Work(self)
         self.own_models: dict[int, str] = {}
         self.keep_alive_s = keep_alive_s
         self.answer_after_s = 0.03
@@ -316,6 +319,11 @@ class FakeGateway:
         self.devices: dict[str, Device] = {}
         for number, name in enumerate(names[:devices]):
             self.devices[name] = Device(number, name, rng, full=number < 3)
+        if devices > 3:
+            self.devices[names[3]].state = "asleep"
+            self.devices[names[3]].queue_mode = True
+        if devices > 5:
+            self.devices[names[4]].gateway, self.devices[names[4]].prefix = names[5], "d01"
         for index, state in ((4, "late"), (7, "offline"), (8, "deregistered")):
             if index < devices:
                 device = self.devices[names[index]]
@@ -361,6 +369,21 @@ class FakeGateway:
             device.seen_at = now
             return self.append("value", name, values=[self.value(device, path)])
 
+    def wake(self, name: str) -> None:
+        """A sleeper is heard: it listens, and gets what waits for it."""
+        with self.lock:
+            device = self.devices[name]
+            device.state, device.seen_at = "online", time.time()
+            self.append("awake", name)
+            self.work.drain(name)
+
+    def doze(self, name: str, next_visit_s: float = NEXT_VISIT_S) -> None:
+        """It listens no longer."""
+        with self.lock:
+            device = self.devices[name]
+            device.state, device.queue_mode, device.next_visit = "asleep", True, time.time() + next_visit_s
+            self.append("asleep", name)
+
     def append(self, kind: str, name: str, **body: Any) -> int:
         with self.lock:
             self.seq += 1
@@ -382,6 +405,10 @@ class FakeGateway:
             path = "/3303/0/5700" if turn % 5 else "/4/0/2"
             value = round(21 + 3 * math.sin(turn / 9), 2) if turn % 5 else -60 - turn % 30
             self.report(device.name, path, value)
+            with self.lock:
+                self.work.message(device.name)
+            if turn % 20 == 0:
+                (self.doze if turn % 40 == 0 else self.wake)("pump-house")
             if turn % 11 == 0:
                 self.append("updated", device.name, lifetime_s=device.lifetime_s, address=device.address)
 
@@ -390,7 +417,7 @@ class FakeGateway:
     def row(self, device: Device) -> Json:
         known = device.values
         active = sum(1 for one in device.observations.values() if one["state"] == "active")
-        alive = device.state in ("online", "late")
+        alive = device.state in ("online", "asleep", "late")
         return {
             "endpoint_name": device.name,
             "state": device.state,
@@ -401,9 +428,17 @@ class FakeGateway:
             "registered_at": iso(device.registered_at),
             "last_seen_at": iso(device.seen_at),
             "lifetime_s": device.lifetime_s,
-            "expires_at": iso(time.time() + (250 if device.state == "online" else -20)) if alive else None,
-            "binding": "U",
-            "queue_mode": False,
+            "expires_at": iso(time.time() + (250 if device.state in ("online", "asleep") else -20))
+            if alive
+            else None,
+            "binding": "UQ" if device.queue_mode else "U",
+            "queue_mode": device.queue_mode,
+            "awake_until": iso(time.time() + 60) if device.queue_mode and device.state == "online" else None,
+            "expected_at": iso(device.next_visit) if device.queue_mode else None,
+            "awake_s": device.awake_s,
+            "tasks": self.work.counts(device.name),
+            "gateway": device.gateway,
+            "prefix": device.prefix,
             "observations": {"active": active, "wanted": len(device.observations)},
             "manufacturer": known.get("/3/0/0", (None,))[0],
             "model": known.get("/3/0/1", (None,))[0],
@@ -421,6 +456,7 @@ class FakeGateway:
             "content_formats": [112, 11542],
             "learned_format": 112,
             "parameters": {},
+            "end_devices": [one.name for one in self.devices.values() if one.gateway == device.name],
             "objects": [
                 {"id": number, "version": device.versions[number], "instances": found}
                 for number, found in sorted(device.instances.items())
@@ -486,7 +522,10 @@ class FakeGateway:
         return {
             "observations": [
                 {
+                    "id": path,
                     "path": path,
+                    "paths": path.split(","),
+                    "composite": "," in path,
                     "state": one["state"],
                     "since": iso(one["since"]) if one["state"] == "active" else None,
                     "reason": one.get("reason")
@@ -516,7 +555,21 @@ class FakeGateway:
 
     def operate(self, device: Device, request: Json) -> Json:
         """What the device answers. Writes are kept, what is not there is 4.04."""
-        verb, path = request["operation"], request["path"]
+        verb = request["operation"]
+        if verb == "ReadComposite":
+            found = [value for one in request["paths"] for value in self.values(device, one)]
+            return self.outcome(
+                verb, ",".join(request["paths"]), "2.05", "Content", "here are the values", values=found
+            )
+        if verb == "WriteComposite":
+            for one, value in request["values"].items():
+                device.values[one] = (value, time.time(), "write")
+            written = [self.value(device, one) for one in request["values"]]
+            self.append("value", device.name, values=written)
+            return self.outcome(
+                verb, ",".join(request["values"]), "2.04", "Changed", "the device took it", values=written
+            )
+        path = request["path"]
         parts = [int(part) for part in path.strip("/").split("/")]
         if device.state in ("offline", "deregistered"):
             raise Failure(
@@ -614,13 +667,6 @@ class FakeGateway:
                 return self.outcome(verb, path, "2.04", "Changed", "the device did it")
 
 
-class Failure(Exception):
-    def __init__(self, status: HTTPStatus, code: str, message: str, next_step: str = "") -> None:
-        super().__init__(message)
-        self.status = status
-        self.body = {"error": {"code": code, "message": message, "next_step": next_step}}
-
-
 def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -656,6 +702,13 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                 if path == "/stream":
                     self._stream(query)
                     return
+                if path == "/log/stream":
+                    self._log_stream(query)
+                    return
+                if path in ("/log.txt", "/log.pcap"):
+                    self._session()
+                    self._bytes(b"the log as a file", "text/plain")
+                    return
                 given: Any = body
                 if "json" in self.headers.get("Content-Type", "") and body:
                     given = json.loads(body)
@@ -671,6 +724,14 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                 self.send_header(name, value)
             self.send_header("Content-Type", "application/json")
             self.send_header("Cache-Control", "no-store")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def _bytes(self, data: bytes, kind: str) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Disposition", 'attachment; filename="log"')
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -743,6 +804,33 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                 with gateway.lock:
                     gateway.streams -= 1
 
+        def _log_stream(self, query: dict[str, str]) -> None:
+            self._session()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.close_connection = True
+            with gateway.lock:
+                cut, after = gateway.cut, int(query.get("after", gateway.work.log_head))
+            try:
+                self._send(f"id: {after}\nevent: ready\ndata: {json.dumps({'seq': after})}\n\n")
+                while gateway.cut == cut and not gateway.unreachable:
+                    with gateway.lock:
+                        rows = gateway.work.entries(query, after)
+                        if not rows:
+                            gateway.grew.wait(gateway.keep_alive_s)
+                            rows = gateway.work.entries(query, after)
+                    after = rows[-1]["seq"] if rows else after
+                    self._send(
+                        "".join(
+                            f"id: {row['seq']}\nevent: entry\ndata: {json.dumps(row)}\n\n" for row in rows
+                        )
+                        or ": keep-alive\n\n"
+                    )
+            except OSError:
+                pass
+
         def _send(self, text: str) -> None:
             self.wfile.write(text.encode())
             self.wfile.flush()
@@ -795,6 +883,8 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                     raise Failure(HTTPStatus.NOT_FOUND, "not_found", f"no {method} {path}")
             if path.endswith("/operations") or (path.endswith("/observations") and method != "GET"):
                 time.sleep(gateway.answer_after_s)
+            if path.endswith("/operations") and "task" in answer and "code" not in answer:
+                return answer, 202, ()
             return plain(answer)
 
     return Handler
@@ -819,7 +909,7 @@ def _named(gateway: FakeGateway, name: str) -> Device:
 
 
 def _status(gateway: FakeGateway, *_: Any) -> Json:
-    online = sum(1 for one in gateway.devices.values() if one.state == "online")
+    online = sum(1 for one in gateway.devices.values() if one.state in ("online", "asleep"))
     return {
         "version": "0.1.0",
         "started_at": iso(time.time() - 7300),
@@ -827,6 +917,7 @@ def _status(gateway: FakeGateway, *_: Any) -> Json:
         "journal_head": gateway.seq,
         "storage": {"database_bytes": 4_200_000, "queued_rows": 0},
         "coap_port": 5683,
+        "tasks": gateway.work.counts(),
         "nosec": True,
         "warnings": [],
     }
@@ -845,6 +936,10 @@ def _list(gateway: FakeGateway, _: list[str], query: dict[str, str], __: Any) ->
 
 def _operate(gateway: FakeGateway, parts: list[str], _: dict[str, str], body: Json) -> Json:
     device = _named(gateway, parts[0])
+    if "file" in body:
+        return gateway.work.push(device.name, body)
+    if device.state != "online" and (device.queue_mode or "ttl_s" in body):
+        return gateway.work.queue(device.name, body)
     outcome = gateway.operate(device, body)
     told = {key: outcome[key] for key in ("operation", "path", "code", "words", "ok")}
     major, _, minor = told["code"].partition(".")
@@ -1004,6 +1099,7 @@ ROUTES: list[tuple[str, dict[str, Route]]] = [
     ("/tokens", {"GET": lambda gateway, *_: {"tokens": gateway.tokens}, "POST": _create_token}),
     ("/tokens/([^/]+)", {"DELETE": _revoke}),
     ("/accounts/([^/]+)/password", {"PUT": _password}),
+    *WORK_ROUTES,
 ]
 
 

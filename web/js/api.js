@@ -35,18 +35,13 @@ export function toJson(value) {
 }
 
 export async function request(method, path, { query, json, body, type, signal, quiet = false } = {}) {
-  const parameters = new URLSearchParams();
-  for (const [name, value] of Object.entries(query ?? {})) {
-    if (value !== undefined && value !== null && value !== "") parameters.set(name, value);
-  }
-  const search = parameters.size ? `?${parameters}` : "";
   const headers = { Accept: "application/json" };
   if (method !== "GET" && csrf) headers["X-CSRF-Token"] = csrf;
   if (json !== undefined) headers["Content-Type"] = "application/json";
   if (type) headers["Content-Type"] = type;
   let response;
   try {
-    response = await fetch(ROOT + path + search, {
+    response = await fetch(ROOT + path + search(query), {
       method, headers, signal, credentials: "same-origin", cache: "no-store", redirect: "error",
       body: json !== undefined ? toJson(json) : body,
     });
@@ -56,17 +51,31 @@ export async function request(method, path, { query, json, body, type, signal, q
   }
   noteClock(response);
   if (response.status === 204) return null;
-  const text = await response.text();
-  let answer = null;
-  try {
-    answer = text ? JSON.parse(text) : null;
-  } catch {
-    // A proxy's page, perhaps: the status is all there is to say.
-  }
+  const answer = parsed(await response.text());
   if (response.ok) return answer;
   if (response.status === 401 && !quiet) onUnauthorized();
+  throw failure(response.status, answer);
+}
+
+function search(query) {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== null && value !== "") parameters.set(name, value);
+  }
+  return parameters.size ? `?${parameters}` : "";
+}
+
+function parsed(text) {
+  try {
+    return text ? JSON.parse(text) : null;
+  } catch {
+    return null; // A proxy's page, perhaps: the status is all there is to say.
+  }
+}
+
+function failure(status, answer) {
   const told = answer?.error;
-  throw new ApiError(response.status, told?.code ?? "failed", told?.message ?? t("error.status", { status: response.status }), told?.next_step ?? "");
+  return new ApiError(status, told?.code ?? "failed", told?.message ?? t("error.status", { status }), told?.next_step ?? "");
 }
 
 function noteClock(response) {
@@ -99,6 +108,51 @@ export const observations = (name) => get(`${address("devices", name)}/observati
 export const operate = (name, operation) => post(`${address("devices", name)}/operations`, operation);
 export const observe = (name, path, attributes) => request("PUT", `${address("devices", name)}/observations`, { query: { path }, json: { attributes } });
 export const cancelObservation = (name, path) => request("DELETE", `${address("devices", name)}/observations`, { query: { path } });
+
+export const observeComposite = (name, paths, attributes) => post(`${address("devices", name)}/observations/composite`, { paths, attributes });
+export const setAwake = (name, awakeS) => request("PUT", `${address("devices", name)}/awake`, { json: { awake_s: awakeS } });
+export const timeline = (name, before, limit = 100) => get(`${address("devices", name)}/timeline`, { before, limit });
+
+export const tasks = (query) => get("/tasks", query);
+export const submit = (order) => post("/tasks", order);
+export const cancelTask = (id) => request("DELETE", address("tasks", id));
+export const retryTask = (id) => request("POST", `${address("tasks", id)}/retry`);
+
+export const templates = () => get("/templates");
+export const putTemplate = (id, template) => (id ? request("PUT", address("templates", id), { json: template }) : post("/templates", template));
+export const removeTemplate = (id) => request("DELETE", address("templates", id));
+export const profiles = () => get("/profiles");
+export const putProfile = (pid, links) => request("PUT", address("profiles", pid), { json: { links } });
+export const removeProfile = (pid) => request("DELETE", address("profiles", pid));
+
+export const log = (query) => get("/log", query);
+/** Of the live log and of its downloads: "/log/stream", "/log.txt", "/log.pcap". */
+export const logAddress = (path, query) => `${ROOT}${path}${search(query)}`;
+
+export const files = () => get("/files");
+export const removeFile = (id) => request("DELETE", address("files", id));
+
+/** Store a file; `progress(sent, total)`. fetch does not tell how far an upload is, so this is the older way. */
+export function addFile(file, progress) {
+  const sending = new XMLHttpRequest();
+  const done = new Promise((resolve, reject) => {
+    sending.open("POST", `${ROOT}/files${search({ name: file.name })}`);
+    sending.setRequestHeader("Accept", "application/json");
+    sending.setRequestHeader("Content-Type", file.type || "application/octet-stream");
+    if (csrf) sending.setRequestHeader("X-CSRF-Token", csrf);
+    sending.upload.addEventListener("progress", (event) => progress(event.loaded, event.total));
+    sending.addEventListener("error", () => reject(new ApiError(0, "offline", t("error.offline"), t("error.offline.next"))));
+    sending.addEventListener("abort", () => reject(new ApiError(0, "aborted", t("files.aborted"), "")));
+    sending.addEventListener("load", () => {
+      const answer = parsed(sending.responseText);
+      if (sending.status < 300) return resolve(answer);
+      if (sending.status === 401) onUnauthorized();
+      return reject(failure(sending.status, answer));
+    });
+    sending.send(file);
+  });
+  return { done, abort: () => sending.abort() };
+}
 
 export const models = () => get("/models");
 export const model = (id, version) => get(address("models", id), { version });

@@ -1,8 +1,9 @@
 // Dialogs, menus, tooltips, short notes and the live region.
 
 import { button, fill, h, icon, iconButton, setText, uniqueId } from "./dom.js";
+import { moment } from "./format.js";
 import { t } from "./i18n.js";
-import { describe } from "./store.js";
+import { cancelTask, describe, followTask } from "./store.js";
 
 const announcer = h("div", { class: "visually-hidden", role: "status", "aria-live": "polite" });
 const notes = h("div", { class: "notes", role: "region", "aria-label": "" });
@@ -180,25 +181,32 @@ export function startTooltips() {
   }).observe(document.body, { childList: true, subtree: true });
 }
 
-/** The line that shows how a request fares: waiting, its code in words and its round trip, or what to do. */
+/**
+ * The line that shows how a request fares: under way, its code in words and its round trip, what to do, or that
+ * it waits for a device that sleeps, and then what became of it.
+ */
 export class Fate {
   #timer = 0;
+  #unfollow = () => {};
+  task = null; // the number of the task that is waited for
 
   constructor() {
     this.element = h("div", { class: "fate", hidden: true });
   }
 
   pending(what) {
-    clearTimeout(this.#timer);
+    this.#stop();
     this.element.hidden = false;
     this.element.className = "fate pending";
     fill(this.element, h("span", { class: "spinner" }), h("span", {}, what));
   }
 
   outcome(outcome, rtt) {
-    const code = outcome.code ? `${outcome.code} ${outcome.text}` : outcome.text;
+    if (outcome.queued) return this.queued(outcome);
+    this.#stop();
+    const code = outcome.code ? `${outcome.code} ${outcome.text}` : outcome.text || outcome.words;
     // The words begin with the name of the code; it is not said twice.
-    const rest = outcome.words && outcome.words !== outcome.text ? outcome.words.replace(`${outcome.text}: `, "") : "";
+    const rest = outcome.words && outcome.words !== outcome.text && outcome.words !== code ? outcome.words.replace(`${outcome.text}: `, "") : "";
     this.element.hidden = false;
     this.element.className = `fate ${outcome.ok ? "good" : "bad"}`;
     fill(this.element, icon(outcome.ok ? "check" : "warning"),
@@ -206,19 +214,65 @@ export class Fate {
       outcome.ok ? null : iconButton("close", t("close"), () => this.clear(), { class: "small" }));
     announce(`${outcome.operation} ${outcome.path}: ${code}. ${rest}`);
     if (outcome.ok) this.#timer = setTimeout(() => this.clear(), 8000);
+    return undefined;
   }
 
-  error(error) {
+  /** It waits for the device: said when it is expected, and how it ends as soon as it does. */
+  queued(answer) {
+    this.#stop();
+    this.task = answer.task;
+    const show = (state, expectedAt) => {
+      const words = t(state === "sent" ? "task.fate.sent" : expectedAt ? "task.fate.expected" : "task.fate.waits", { time: expectedAt ? moment(expectedAt) : "" });
+      this.element.hidden = false;
+      this.element.className = "fate waiting";
+      fill(this.element, icon("clock"), h("span", {}, h("strong", {}, t("task.fate.kept")), ` ${words} `, h("a", { href: "#/tasks" }, t("task.number", { id: answer.task }))),
+        button(t("task.cancel"), () => this.#cancel(answer.task), { kind: "small" }));
+      announce(`${t("task.fate.kept")} ${words}`);
+    };
+    show(answer.state, answer.expected_at);
+    this.#unfollow = followTask(answer.task, (event) => {
+      if (event.kind === "operation") this.outcome({ ...event, code: null, text: event.words, words: "", queued: false });
+      else if (event.state === "waiting" || event.state === "queued") show(event.state, answer.expected_at);
+      else this.#ended(event);
+    });
+  }
+
+  async #cancel(id) {
+    try {
+      await cancelTask(id);
+      this.#ended({ state: "cancelled", words: "" });
+    } catch (error) {
+      this.error(error);
+    }
+  }
+
+  #ended({ state, words }) {
+    this.#stop();
+    const text = t(`task.${state}`);
+    this.element.className = `fate ${state === "cancelled" || state === "superseded" ? "pending" : "bad"}`;
+    fill(this.element, icon(state === "cancelled" ? "close" : "warning"), h("span", {}, h("strong", {}, text), words ? ` – ${words}` : ""), iconButton("close", t("close"), () => this.clear(), { class: "small" }));
+    announce(`${text}. ${words}`);
+  }
+
+  #stop() {
     clearTimeout(this.#timer);
+    this.#unfollow();
+    this.task = null;
+  }
+
+  /** `remedy`, if there is one: {label, action}. */
+  error(error, remedy = null) {
+    this.#stop();
     const { message, nextStep } = describe(error);
     this.element.hidden = false;
     this.element.className = "fate bad";
-    fill(this.element, icon("warning"), h("span", {}, h("strong", {}, message), nextStep ? h("span", { class: "next-step" }, ` ${nextStep}`) : null), iconButton("close", t("close"), () => this.clear(), { class: "small" }));
+    fill(this.element, icon("warning"), h("span", {}, h("strong", {}, message), nextStep ? h("span", { class: "next-step" }, ` ${nextStep}`) : null),
+      remedy ? button(remedy.label, remedy.action, { kind: "small" }) : null, iconButton("close", t("close"), () => this.clear(), { class: "small" }));
     announce(`${message} ${nextStep}`);
   }
 
   clear() {
-    clearTimeout(this.#timer);
+    this.#stop();
     this.element.hidden = true;
     fill(this.element);
   }

@@ -42,6 +42,24 @@ export function when(iso) {
   return Number.isNaN(time) ? (iso ?? "–") : dateFormat({ dateStyle: "medium", timeStyle: "medium" }).format(time);
 }
 
+/** "14:05", with the date when it is not today; to the minute. */
+export function moment(iso) {
+  const time = Date.parse(iso);
+  const near = new Date(time).toDateString() === new Date(gatewayNow()).toDateString();
+  return dateFormat(near ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(time);
+}
+
+/** When a sleeper is expected: "expected 14:05", or that the time has passed; "" when nobody knows. */
+export function expected(iso) {
+  if (!iso) return "";
+  return t(Date.parse(iso) + MINUTE < gatewayNow() ? "expected.overdue" : "expected.at", { time: moment(iso) });
+}
+
+/** "14:05:09.250": of messages that follow each other in milliseconds. */
+export function precise(iso) {
+  return dateFormat({ hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hourCycle: "h23" }).format(Date.parse(iso));
+}
+
 export function clockTime(iso) {
   return dateFormat({ hour: "2-digit", minute: "2-digit", second: "2-digit" }).format(Date.parse(iso));
 }

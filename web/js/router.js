@@ -9,12 +9,14 @@ export function parse(hash) {
     return { page: "device", name: decode(first), panels };
   }
   if (page === "models") return { page, id: /^\d+$/.test(first ?? "") ? Number(first) : null, version: new URLSearchParams(query).get("version") };
-  if (page === "events" || page === "access") return { page };
+  if (page === "tasks") return { page, query: new URLSearchParams(query) };
+  if (page === "log") return { page, query: new URLSearchParams(query) };
+  if (["events", "access", "templates", "files"].includes(page)) return { page };
   return { page: "fleet" };
 }
 
 function panel(text) {
-  if (text === "info" || text === "events") return { kind: text, key: text };
+  if (["info", "events", "tasks", "composite"].includes(text)) return { kind: text, key: text };
   const ids = text.split("/");
   if (!ids.length || ids.length > 3 || !ids.every((id) => /^\d{1,5}$/.test(id))) return null;
   const [objectId, instanceId = null, resourceId = null] = ids.map(Number);

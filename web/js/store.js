@@ -17,7 +17,7 @@ export const state = {
   status: null,
   devices: new Map(), // endpoint name -> DeviceRow
   loaded: false,
-  detail: null, // {name, device, objects, values: Map, observations: Map, error}
+  detail: null, // {name, device, objects, values: Map, observations: Map, tasks: [open ones], error}
   events: [], // newest first, as they arrive
   link: "waiting",
   pending: 0,
@@ -115,14 +115,45 @@ async function readDevices() {
 
 /** The state shown: a registration whose time has passed is late, whatever was last told. */
 export function stateOf(row) {
-  if (row.state === "online" && row.expires_at && Date.parse(row.expires_at) < api.gatewayNow()) return "late";
+  if ((row.state === "online" || row.state === "asleep") && row.expires_at && Date.parse(row.expires_at) < api.gatewayNow()) return "late";
   return row.state;
 }
 
+export const STATES = ["online", "asleep", "late", "offline", "deregistered"];
+
 export function counts() {
-  const by = { online: 0, late: 0, offline: 0, deregistered: 0 };
+  const by = Object.fromEntries(STATES.map((one) => [one, 0]));
   for (const row of state.devices.values()) by[stateOf(row)] += 1;
   return by;
+}
+
+/** Open tasks of all devices, and those of them that wait for a device. */
+export function taskCounts() {
+  let [open, waiting] = [0, 0];
+  for (const { tasks } of state.devices.values()) {
+    open += tasks?.open ?? 0;
+    waiting += tasks?.waiting ?? 0;
+  }
+  return { open, waiting };
+}
+
+/** Whether a request would wait: the device does not listen now, and will when it wakes or comes back. */
+export function sleeps(name) {
+  const row = state.devices.get(name);
+  return Boolean(row?.queue_mode) && stateOf(row) !== "online";
+}
+
+/** End devices below their gateway, everything else in the order it has. */
+export function underGateways(rows) {
+  const shown = new Set(rows.map((row) => row.endpoint_name));
+  const children = new Map();
+  for (const row of rows) {
+    if (!row.gateway || !shown.has(row.gateway)) continue;
+    if (!children.has(row.gateway)) children.set(row.gateway, []);
+    children.get(row.gateway).push(row);
+  }
+  if (!children.size) return rows;
+  return rows.filter((row) => !row.gateway || !shown.has(row.gateway)).flatMap((row) => [row, ...(children.get(row.endpoint_name) ?? [])]);
 }
 
 async function refreshChanged() {
@@ -155,15 +186,15 @@ function dropDevice(name) {
 /** All of one device; earlier values stay on the page while it is read anew. */
 export async function loadDetail(name) {
   if (state.detail?.name !== name) {
-    state.detail = { name, device: null, objects: null, values: new Map(), observations: new Map(), error: null };
+    state.detail = { name, device: null, objects: null, values: new Map(), observations: new Map(), tasks: [], error: null };
   }
   const detail = state.detail;
   try {
-    const [device, { objects }, { values }, { observations }] = await Promise.all([
-      api.device(name), api.objects(name), api.values(name), api.observations(name),
+    const [device, { objects }, { values }, { observations }, { tasks }] = await Promise.all([
+      api.device(name), api.objects(name), api.values(name), api.observations(name), api.tasks({ endpoint_name: name, state: "open" }),
     ]);
     if (state.detail !== detail) return;
-    Object.assign(detail, { device, objects, error: null });
+    Object.assign(detail, { device, objects, tasks, error: null });
     detail.observations = new Map(observations.map((row) => [row.path, row]));
     const fresh = new Map(values.map((value) => [value.path, value]));
     for (const [path, value] of detail.values) {
@@ -177,6 +208,31 @@ export async function loadDetail(name) {
     detail.error = error;
   }
   touch("detail", "values", "devices");
+}
+
+async function loadTasks(name) {
+  try {
+    const { tasks } = await api.tasks({ endpoint_name: name, state: "open" });
+    if (state.detail?.name !== name) return;
+    state.detail.tasks = tasks;
+    touch("values");
+  } catch {
+    // What was known stays; the next event asks again.
+  }
+}
+
+/** Hear of a task until it has ended: `action` gets its events, those of the journal with its number. */
+const followed = new Map();
+export function followTask(id, action) {
+  followed.set(id, action);
+  return () => followed.delete(id);
+}
+
+function tellTask(event) {
+  const action = followed.get(event.task);
+  if (!action) return;
+  if (!["waiting", "queued", "sent"].includes(event.state)) followed.delete(event.task);
+  action(event);
 }
 
 async function loadObservations(name) {
@@ -207,7 +263,19 @@ function take(event) {
       if (row && event.values?.some((value) => value.source === "notify")) row.last_seen_at = event.at;
       touch("devices");
       break;
+    case "task":
+      changed.add(name);
+      tellTask(event);
+      touch("tasks", "task-list");
+      if (state.detail?.name === name) loadTasks(name);
+      break;
     case "operation":
+      if (event.task) {
+        tellTask(event);
+        touch("task-list");
+        if (row?.tasks?.open) changed.add(name);
+        if (state.detail?.name === name && state.detail.tasks.some((one) => one.id === event.task)) loadTasks(name);
+      }
       noteOutcome(Boolean(event.code), event.rtt_ms ?? null);
       if (row && event.code) row.last_seen_at = event.at;
       // Somebody else's, perhaps: what it changes is not in the event.
@@ -277,9 +345,18 @@ async function task(action) {
   }
 }
 
-/** One operation; values that come back are kept, changes of instances are read again. Throws ApiError. */
+/**
+ * One operation; values that come back are kept, changes of instances are read again. Throws ApiError.
+ * For a device that does not listen now the answer is {queued: true, ok: true, task, state, expected_at, words}.
+ */
 export async function operate(name, operation) {
   const outcome = await task(() => api.operate(name, operation));
+  if (outcome.task && outcome.code === undefined) {
+    changed.add(name);
+    if (state.detail?.name === name) loadTasks(name);
+    touch("task-list");
+    return { ...outcome, queued: true, ok: true, operation: operation.operation, path: operation.path ?? "", values: [] };
+  }
   keepValues(name, outcome.values ?? [], []);
   if (outcome.ok && (operation.operation === "Create" || operation.operation === "Delete")) await loadDetail(name);
   return outcome;
@@ -303,6 +380,28 @@ export async function cancelObservation(name, path) {
   }
 }
 
+export async function observeComposite(name, paths, attributes) {
+  try {
+    const outcome = await task(() => api.observeComposite(name, paths, attributes));
+    keepValues(name, outcome.values ?? [], []);
+    return outcome;
+  } finally {
+    await loadObservations(name);
+  }
+}
+
+/** Open tasks that name a path, or something above it. */
+export function tasksOf(path) {
+  return (state.detail?.tasks ?? []).filter((one) => [one.path, ...(one.paths ?? [])].some((at) => at && (path === at || path.startsWith(`${at}/`))));
+}
+
+export async function cancelTask(id) {
+  const row = await api.cancelTask(id);
+  touch("task-list");
+  if (state.detail?.name === row.endpoint_name) await loadTasks(row.endpoint_name);
+  return row;
+}
+
 export async function forget(name) {
   await api.forgetDevice(name);
   dropDevice(name);
@@ -316,6 +415,7 @@ export function observationOf(path) {
     const found = observations.get(at);
     if (found) return found;
   }
+  for (const row of observations.values()) if (row.composite && row.paths?.some((at) => path === at || path.startsWith(`${at}/`))) return row;
   return null;
 }
 

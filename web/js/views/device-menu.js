@@ -1,6 +1,7 @@
 // What can be done with a device as a whole.
 
 import { confirm, menu, note, noteError } from "../dialog.js";
+import { moment } from "../format.js";
 import { t } from "../i18n.js";
 import { canOperate, DANGEROUS } from "../operate.js";
 import { deviceHash, go } from "../router.js";
@@ -12,7 +13,9 @@ export function deviceMenu(anchor, name) {
   const gone = !row || ["offline", "deregistered"].includes(store.stateOf(row));
   const items = [
     { label: t("device.info"), icon: "info", action: () => go(deviceHash(name, ["info"])) },
+    { label: t("device.tasks"), icon: "tasks", action: () => go(deviceHash(name, ["tasks"])) },
     { label: t("device.journal"), icon: "clock", action: () => go(deviceHash(name, ["events"])) },
+    canOperate() ? { label: t("device.log"), icon: "log", action: () => go(`#/log?endpoint_name=${encodeURIComponent(name)}`) } : false,
   ];
   if (canOperate() && !gone) {
     items.push(
@@ -23,7 +26,7 @@ export function deviceMenu(anchor, name) {
     );
   }
   if (canOperate()) items.push(null, { label: t("device.forget"), icon: "trash", danger: true, action: () => forget(name) });
-  menu(anchor, items);
+  menu(anchor, items.filter((item) => item !== false));
 }
 
 async function dangerous(name, path) {
@@ -34,10 +37,12 @@ async function dangerous(name, path) {
 async function execute(name, path, title) {
   try {
     const outcome = await store.operate(name, { operation: "Execute", path });
+    if (outcome.queued) return note(t("task.kept", { title, when: outcome.expected_at ? t("task.fate.expected", { time: moment(outcome.expected_at) }) : t("task.fate.waits") }));
     note(`${title}: ${outcome.code ?? ""} ${outcome.words}`, { kind: outcome.ok ? "good" : "bad" });
   } catch (error) {
     noteError(error);
   }
+  return undefined;
 }
 
 export async function forget(name) {

@@ -6,11 +6,12 @@ import { t } from "../i18n.js";
 import { deviceHash, go } from "../router.js";
 import * as store from "../store.js";
 import { rovingFocus, VirtualList } from "../virtual.js";
+import { noteError } from "../dialog.js";
 import { deviceMenu } from "./device-menu.js";
-import { securityBadge, stateBadge } from "./fleet.js";
+import { securityBadge, stateBadge, waitingWords } from "./fleet.js";
 import { InfoPanel } from "./info.js";
 import { InstancePanel } from "./instance.js";
-import { JournalPanel } from "./events.js";
+import { TaskPanel } from "./tasks.js";
 
 const PANEL_WIDTH = 400;
 const PHONE = 720;
@@ -141,12 +142,41 @@ export class DevicePage {
   #make(route, name) {
     const close = () => this.#replace(route.key, null);
     if (route.kind === "info") return new InfoPanel(name, { close });
-    if (route.kind === "events") return new JournalPanel(name, { close });
+    if (route.kind === "events") return new LazyPanel(async () => (await import("./timeline.js")).TimelinePanel, name, { close });
+    if (route.kind === "tasks") return new TaskPanel(name, { close });
+    if (route.kind === "composite") return new LazyPanel(async () => (await import("./composite.js")).CompositePanel, name, { close });
     return new InstancePanel(name, route, { close, replace: (key) => this.#replace(route.key, key) });
   }
 }
 
 let deviceColumnOpen = true;
+
+const TABS = { info: "info", tasks: "tasks", composite: "layers", events: "clock" };
+
+/** A panel whose module is fetched when it is opened. */
+class LazyPanel {
+  #panel = null;
+  #ended = false;
+  element = h("section", { class: "panel" }, h("div", { class: "empty" }, h("span", { class: "spinner large" })));
+
+  constructor(load, name, options) {
+    load().then((Panel) => {
+      if (this.#ended) return;
+      this.#panel = new Panel(name, options);
+      this.element.setAttribute("aria-label", this.#panel.element.getAttribute("aria-label"));
+      fill(this.element, [...this.#panel.element.children]);
+    }).catch((error) => noteError(error));
+  }
+
+  update() {
+    this.#panel?.update?.();
+  }
+
+  end() {
+    this.#ended = true;
+    this.#panel?.end();
+  }
+}
 
 function keyOf(object) {
   return object.instances.length ? `${object.id}/${object.instances[0]}` : `${object.id}`;
@@ -197,9 +227,9 @@ class DeviceColumn {
   #shown = [];
   #choose() {
     const names = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-    this.#shown = [...store.state.devices.values()]
+    this.#shown = store.underGateways([...store.state.devices.values()]
       .filter((row) => !this.#search || [row.endpoint_name, row.manufacturer, row.model].some((text) => text && String(text).toLocaleLowerCase().includes(this.#search)))
-      .sort((a, b) => names.compare(a.endpoint_name, b.endpoint_name));
+      .sort((a, b) => names.compare(a.endpoint_name, b.endpoint_name)));
     this.#list.items = this.#shown;
   }
 
@@ -216,7 +246,8 @@ class DeviceColumn {
     element.update = (row) => {
       const state = store.stateOf(row);
       setText(label, row.endpoint_name);
-      setText(sub, state === "online" ? [row.manufacturer, row.model].filter(Boolean).join(" ") || row.address : t(`state.${state}`));
+      element.classList.toggle("end-device", Boolean(row.gateway));
+      setText(sub, state === "asleep" ? [t("state.asleep"), waitingWords(row)].filter(Boolean).join(" · ") : state === "online" ? [row.manufacturer, row.model].filter(Boolean).join(" ") || row.address : t(`state.${state}`));
       const current = row.endpoint_name === this.#current();
       if (current) element.setAttribute("aria-current", "true");
       else element.removeAttribute("aria-current");
@@ -243,7 +274,7 @@ class ObjectColumn {
 
   constructor(life, options) {
     this.#options = options;
-    this.#tabs = ["info", "events"].map((kind) => ({ kind, element: h("button", { type: "button", class: "object-tab", onclick: () => options.toggle(kind) }, icon(kind === "info" ? "info" : "clock"), h("span", {}, t(`tab.${kind}`))) }));
+    this.#tabs = Object.entries(TABS).map(([kind, symbol]) => ({ kind, element: h("button", { type: "button", class: "object-tab", onclick: () => options.toggle(kind) }, icon(symbol), h("span", {}, t(`tab.${kind}`)), h("span", { class: "tab-count" })) }));
     const id = uniqueId("objects");
     this.#title.id = id;
     this.#arrange = rovingFocus(this.#list, ".object-row");
@@ -266,14 +297,17 @@ class ObjectColumn {
   #drawState() {
     const row = store.state.devices.get(this.#options.name());
     if (!row) return;
-    const key = `${store.stateOf(row)} ${row.security} ${row.bearer}`;
+    const words = waitingWords(row);
+    const open = row.tasks?.open ?? 0;
+    for (const { kind, element } of this.#tabs) if (kind === "tasks") setText(element.querySelector(".tab-count"), open ? String(open) : "");
+    const key = `${store.stateOf(row)} ${row.security} ${row.bearer} ${words}`;
     const age = this.#state.querySelector("time");
     if (age && this.#state.dataset.key === key) {
       setAge(age, row.last_seen_at);
       return;
     }
     this.#state.dataset.key = key;
-    fill(this.#state, stateBadge(row), ageElement(row.last_seen_at), securityBadge(row));
+    fill(this.#state, stateBadge(row), ageElement(row.last_seen_at), securityBadge(row), words ? h("span", { class: "waiting-words" }, icon("clock"), words) : null);
   }
 
   draw() {

@@ -1,20 +1,21 @@
 // The journal as people read it: of all devices on its own page, of one device in a panel.
 
 import * as api from "../api.js";
-import { button, fill, h, icon, iconButton, Life, setText } from "../dom.js";
+import { button, fill, h, icon, Life, setText } from "../dom.js";
 import { clockTime, count, duration, shown, when } from "../format.js";
 import { t } from "../i18n.js";
 import { deviceHash, go } from "../router.js";
 import * as store from "../store.js";
 import { VirtualList } from "../virtual.js";
 
-const KINDS = { registered: "plus", updated: "refresh", deregistered: "minus", expired: "clock", value: "eye", operation: "play", observation: "eye", refused: "warning", removed: "trash" };
+export const KINDS = { registered: "plus", updated: "refresh", deregistered: "minus", expired: "clock", value: "eye", operation: "play", observation: "eye", refused: "warning", removed: "trash", send: "upload", asleep: "moonlit", awake: "sun", task: "tasks" };
 const LOOK_BACK = 2000; // rows of the journal that are read when a page opens
 const KEPT = 500;
 
 /** One line for an event: {before, strong, after}. */
 function summary(event) {
-  if (event.kind === "value") {
+  if (event.kind === "task") return { before: `${t(`operation.${event.operation}`)} ${event.path ?? ""}: `, strong: t(`task.${event.state}`), after: event.words ? ` – ${event.words}` : "" };
+  if (event.values?.length || event.kind === "value") {
     const values = event.values ?? [];
     const first = values[0];
     if (!first) return plain(event.words ?? (event.gone?.length ? t("event.gone", { path: event.gone.join(", ") }) : ""));
@@ -32,7 +33,7 @@ function summary(event) {
 const plain = (text) => ({ before: text, strong: "", after: "" });
 
 function isBad(event) {
-  return event.kind === "refused" || event.kind === "expired" || event.ok === false;
+  return event.kind === "refused" || event.kind === "expired" || event.ok === false || ["failed", "expired", "unknown"].includes(event.state);
 }
 
 async function lookBack(name) {
@@ -144,21 +145,6 @@ export class EventsPage {
       setText(pause.querySelector("span"), t(paused ? "events.resume" : "events.pause"));
     }, { "aria-pressed": "false" });
     this.element = h("div", { class: "page events" }, h("header", { class: "page-head" }, h("div", {}, h("h1", {}, t("nav.events")), summaryLine), h("div", { class: "tools" }, kindFilter(list), pause)), h("div", { class: "card-body" }, list.element, list.empty));
-  }
-
-  end() {
-    this.#life.end();
-  }
-}
-
-export class JournalPanel {
-  #life = new Life();
-
-  constructor(name, { close }) {
-    const list = new EventList(this.#life, name);
-    this.element = h("section", { class: "panel", "aria-label": t("device.journal") },
-      h("header", { class: "panel-head" }, h("div", { class: "panel-title" }, iconButton("left", t("back"), close, { class: "phone-only" }), h("div", { class: "panel-names" }, h("span", { class: "panel-device" }, name), h("h2", {}, t("device.journal"))), iconButton("close", t("close.panel"), close, { class: "wide-only" })), h("div", { class: "panel-tools" }, kindFilter(list))),
-      h("div", { class: "panel-body" }, list.element, list.empty));
   }
 
   end() {

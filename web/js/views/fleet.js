@@ -1,16 +1,16 @@
 // The fleet: every device as a row or as a card.
 
 import { button, fill, h, icon, iconButton, Life, setText } from "../dom.js";
-import { ageElement, count, setAge } from "../format.js";
+import { ageElement, count, expected, setAge } from "../format.js";
 import { currentLanguage, t } from "../i18n.js";
 import { deviceHash, go } from "../router.js";
 import * as store from "../store.js";
 import { VirtualList } from "../virtual.js";
 
-const STATES = ["online", "late", "offline", "deregistered"];
+const { STATES } = store;
 const COLUMNS = ["endpoint_name", "state", "security", "last_seen_at", "observations", "battery", "rssi"];
 const ROW_HEIGHT = 56;
-const CARD_HEIGHT = 164;
+const CARD_HEIGHT = 178;
 const NARROW = 760;
 
 // What was typed and chosen stays while one looks at a device and comes back.
@@ -109,7 +109,7 @@ export class FleetPage {
   }
 
   #choose() {
-    const by = { "": 0, online: 0, late: 0, offline: 0, deregistered: 0 };
+    const by = Object.fromEntries(["", ...STATES].map((one) => [one, 0]));
     const wanted = chosen.search.trim().toLocaleLowerCase();
     const found = [];
     for (const row of store.state.devices.values()) {
@@ -120,8 +120,8 @@ export class FleetPage {
       if (!chosen.state || chosen.state === state) found.push(row);
     }
     found.sort(order(chosen.sort, chosen.descending));
-    this.#shown = found;
-    this.#list.items = found;
+    this.#shown = chosen.sort === "endpoint_name" ? store.underGateways(found) : found;
+    this.#list.items = this.#shown;
     this.#grid.setAttribute("aria-rowcount", found.length + 1);
     this.#showChips(by);
     setText(this.#summary, store.state.loaded ? t("fleet.summary", { n: found.length, count: count(found.length), total: count(store.state.devices.size) }) : t("loading"));
@@ -196,6 +196,13 @@ export function stateBadge(row) {
   return h("span", { class: `state ${state}` }, h("span", { class: `dot ${state}` }), h("span", {}, t(`state.${state}`)));
 }
 
+/** When a sleeper is expected and how much waits for it; "" when there is nothing to say. */
+export function waitingWords(row) {
+  const open = row.tasks?.open ?? 0;
+  const when = store.stateOf(row) === "asleep" || (row.queue_mode && store.stateOf(row) === "late") ? expected(row.expected_at) : "";
+  return [when, open ? t("tasks.few", { n: open, count: count(open) }) : ""].filter(Boolean).join(" · ");
+}
+
 export function securityBadge(row) {
   const open = row.security === "NoSec";
   return h("span", { class: `badge ${open ? "nosec" : "secure"}`, title: open ? t("security.nosec") : t("security.secure", { mode: row.security }) }, icon(open ? "unlock" : "lock"), row.security);
@@ -215,6 +222,7 @@ export function signalFigure(dbm) {
 }
 
 function subtitle(row) {
+  if (row.gateway) return t("gateway.via", { name: row.gateway });
   return [row.manufacturer, row.model].filter(Boolean).join(" ") || row.address;
 }
 
@@ -240,7 +248,7 @@ function parts() {
   const signal = h("span", {});
   const warning = h("span", {});
   const keepers = [
-    [keeper(state, stateBadge), (row) => [store.stateOf(row)]],
+    [keeper(state, (row) => [stateBadge(row), h("span", { class: "sub state-sub" }, waitingWords(row))]), (row) => [store.stateOf(row), waitingWords(row)]],
     [keeper(links, (row) => [h("span", { class: "badge bearer" }, row.bearer), securityBadge(row)]), (row) => [row.bearer, row.security]],
     [keeper(observations, (row) => h("span", { class: row.observations.active < row.observations.wanted ? "short-of" : "" }, icon("eye"), `${row.observations.active}/${row.observations.wanted}`)), (row) => [row.observations.active, row.observations.wanted]],
     [keeper(battery, (row) => batteryFigure(row.battery)), (row) => [row.battery]],
@@ -270,7 +278,10 @@ function makeRow(row) {
   const element = opening(h("div", { role: "row", class: "fleet-row" },
     cell("endpoint_name", h("div", { class: "device-title" }, part.name, part.warning), part.sub), cell("state", part.state), cell("security", part.links),
     cell("last_seen_at", part.age), cell("observations", part.observations), cell("battery", part.battery), cell("rssi", part.signal)), row.endpoint_name);
-  element.update = part.update;
+  element.update = (row) => {
+    part.update(row);
+    element.classList.toggle("end-device", Boolean(row.gateway));
+  };
   return element;
 }
 

@@ -2,11 +2,11 @@
 
 import { button, fill, h, icon, iconButton, Life, setText } from "../dom.js";
 import { confirm, dialog, Fate, menu, note } from "../dialog.js";
-import { ageElement, milliseconds, setAge, shown } from "../format.js";
+import { ageElement, expected, milliseconds, setAge, shown } from "../format.js";
 import { t } from "../i18n.js";
 import { field } from "../fields.js";
-import { canOperate, carryOut, copyText, DANGEROUS } from "../operate.js";
-import { deviceHash } from "../router.js";
+import { canOperate, carryOut, copyText, DANGEROUS, sleepNotice } from "../operate.js";
+import { deviceHash, go } from "../router.js";
 import * as store from "../store.js";
 import { attributesSheet, observeSheet } from "./observe.js";
 import { instanceDialog, writeDialog } from "./write.js";
@@ -21,6 +21,7 @@ export class InstancePanel {
   #id = h("span", { class: "panel-id" });
   #select = h("select", { class: "input instance-select", "aria-label": t("instance") });
   #notice = h("div", {});
+  #sleep = h("div", { class: "phone-block" }); // beside the panel, on a wide screen, the state of the device says it
   #rows = h("ul", { class: "resource-list" });
   #lines = new Map(); // resource id -> ResourceLine
   #drawn = "";
@@ -46,14 +47,21 @@ export class InstancePanel {
           iconButton("left", t("back"), options.close, { class: "phone-only" }),
           h("div", { class: "panel-names" }, h("span", { class: "panel-device" }, name), this.#title), this.#id, iconButton("close", t("close.panel"), options.close, { class: "wide-only" })),
         h("div", { class: "panel-tools" }, h("label", { class: "instance-label" }, h("span", {}, t("instance")), this.#select), operate ? [create, remove, read, more] : []),
-        this.#fate.element, this.#notice),
+        this.#sleep, this.#fate.element, this.#notice),
       h("div", { class: "panel-body" }, this.#rows));
     store.on("values", () => this.#drawValues(), this.#life);
+    store.on("devices", () => this.#drawSleep(), this.#life);
+    this.#drawSleep();
     this.update();
   }
 
   end() {
     this.#life.end();
+  }
+
+  #drawSleep() {
+    const notice = sleepNotice(this.#name);
+    if (this.#sleep.textContent !== (notice?.textContent ?? "")) fill(this.#sleep, notice);
   }
 
   get #object() {
@@ -213,6 +221,8 @@ class ResourceLine {
   #age = ageElement(null);
   #observed = h("span", { class: "observed" });
   #chips = h("span", { class: "resource-chips" });
+  #waiting = h("div", { class: "resource-waiting", hidden: true });
+  #waitingKey = "";
   #eye = null;
   #before = null;
   #values = [];
@@ -237,7 +247,22 @@ class ResourceLine {
     this.element = h("li", { class: "resource" },
       h("div", { class: "resource-name" }, h("span", { class: "resource-label" }, label), h("span", { class: "path" }, this.#path)),
       h("div", { class: "resource-reading" }, this.#value, this.#meta),
-      h("div", { class: "resource-actions" }, actions), this.#fate.element);
+      h("div", { class: "resource-actions" }, actions), this.#waiting, this.#fate.element);
+  }
+
+  /** What is still to be done here: it waits for the device, and the line of its request may be gone by now. */
+  #showTasks() {
+    const tasks = store.tasksOf(this.#path).filter((task) => (task.path === this.#path || task.paths) && task.id !== this.#fate.task);
+    const key = JSON.stringify(tasks.map((task) => [task.id, task.state, task.expected_at, task.progress]));
+    if (key === this.#waitingKey) return;
+    this.#waitingKey = key;
+    this.#waiting.hidden = !tasks.length;
+    fill(this.#waiting, tasks.map((task) => {
+      const { value } = task.request ?? {};
+      const what = [t(`operation.${task.operation}`), value !== undefined && typeof value !== "object" ? `“${value}”` : ""].filter(Boolean).join(" ");
+      const how = task.progress ? t("task.progress", { percent: percent(task.progress) }) : [t(`task.${task.state}`), expected(task.expected_at)].filter(Boolean).join(" · ");
+      return h("button", { type: "button", class: "waiting-chip", onclick: () => go(deviceHash(this.#name, ["tasks"])) }, icon("clock"), h("span", {}, h("strong", {}, what), ` – ${how}`));
+    }));
   }
 
   /** The values of this resource: none, one, or one for each resource instance. */
@@ -245,6 +270,7 @@ class ResourceLine {
     this.#values = values;
     const key = `${values.map((value) => `${value.path}=${value.text}@${value.at}`).join(" ")} ${this.#sensorUnits()}`;
     this.#showObservation(values);
+    this.#showTasks();
     if (key === this.#before) return;
     const texts = values.map((value) => value.text).join(" ");
     const changed = this.#before !== null && texts !== this.#texts;
@@ -314,7 +340,7 @@ class ResourceLine {
     const given = await dialog(what ? t(`confirm.${what}`) : t("execute"), (close) => {
       const text = field(t("execute.arguments"), { class: "input mono", placeholder: "0='value',1", autocomplete: "off" }, t("execute.hint"));
       return {
-        body: [h("p", { class: "prose" }, what ? t(`confirm.${what}.text`, { name: this.#name }) : t("execute.text", { name: label, device: this.#name })), what ? null : text.element],
+        body: [sleepNotice(this.#name), h("p", { class: "prose" }, what ? t(`confirm.${what}.text`, { name: this.#name }) : t("execute.text", { name: label, device: this.#name })), what ? null : text.element].filter(Boolean),
         submit: () => close({ arguments: text.input.value.trim() }),
         focus: () => (what ? null : undefined),
         actions: [button(t("cancel"), () => close(), what ? { autofocus: true } : {}), h("button", { type: "submit", class: `button ${what ? "danger" : "primary"}` }, icon("play"), h("span", {}, what ? t(`confirm.${what}.action`) : t("execute.action")))],
@@ -327,7 +353,9 @@ class ResourceLine {
   }
 }
 
-function figure(value) {
+export const percent = ({ sent_bytes: sent, total_bytes: total }) => (total ? Math.floor((100 * sent) / total) : 0);
+
+export function figure(value) {
   const { text, unit } = shown(value);
   const long = text.length > 24;
   return h("span", { class: `reading ${long ? "long" : ""} ${value.type === "opaque" ? "mono" : ""}` },

@@ -37,7 +37,7 @@ export class ModelsPage {
       this.#choose();
     } }, t("models.own"));
     this.element = h("div", { class: "page models" },
-      h("header", { class: "page-head" }, h("div", {}, h("h1", {}, t("nav.models")), this.#summary), h("div", { class: "tools" }, own, h("div", { class: "search" }, icon("search"), search), canAdmin() ? [button(t("models.upload"), () => file.click(), { icon: "upload", kind: "primary" }), file] : null)),
+      h("header", { class: "page-head" }, h("div", {}, h("h1", {}, t("nav.models")), this.#summary), h("div", { class: "tools" }, own, h("div", { class: "search" }, icon("search"), search), button(t("profiles"), async () => (await import("./profiles.js")).profilesDialog(), { icon: "link" }), canAdmin() ? [button(t("models.upload"), () => file.click(), { icon: "upload", kind: "primary" }), file] : null)),
       h("div", { class: "model-body" }, h("div", { class: "card-body" }, scroller, this.#empty), this.#detail));
     this.#load();
     this.#show();

@@ -1,50 +1,29 @@
 // The sheets for observing and for notification attributes (OMA Core §5.1.2).
 
-import { button, fill, h, icon } from "../dom.js";
+import { button, h, icon } from "../dom.js";
 import { dialog } from "../dialog.js";
 import { milliseconds } from "../format.js";
 import { t } from "../i18n.js";
-import { field } from "../fields.js";
-import { carryOut } from "../operate.js";
+import { carryOut, sleepNotice } from "../operate.js";
 import * as store from "../store.js";
+import { attributeFields } from "./attributes.js";
 
-const NUMERIC = new Set(["integer", "unsigned", "float"]);
-
-function attributeFields(resource, current) {
-  const numeric = resource === null || NUMERIC.has(resource.type);
-  const seconds = (name) => field(t(`attribute.${name}`), { type: "number", min: 0, step: 1, inputmode: "numeric", value: current[name] ?? "" });
-  const threshold = (name) => field(t(`attribute.${name}`), { type: "number", step: "any", inputmode: "decimal", value: current[name] ?? "" });
-  const fields = { pmin: seconds("pmin"), pmax: seconds("pmax"), ...(numeric && resource ? { gt: threshold("gt"), lt: threshold("lt"), st: threshold("st") } : {}) };
-  const complaint = h("div", { class: "form-error", role: "alert" });
-  const read = () => {
-    const given = {};
-    for (const [name, { input }] of Object.entries(fields)) {
-      if (input.validity.badInput) return void fill(complaint, icon("warning"), h("p", {}, t("number.bad")));
-      if (input.value !== "") given[name] = Number(input.value);
-      else if (current[name] !== undefined && current[name] !== null) given[name] = null; // taken back
-    }
-    if (given.pmin > given.pmax && given.pmax !== null && given.pmax !== undefined && given.pmin !== null) return void fill(complaint, icon("warning"), h("p", {}, t("attribute.order")));
-    return given;
-  };
-  return {
-    read,
-    first: fields.pmin.input,
-    element: h("div", {}, h("div", { class: "field-pair" }, fields.pmin.element, fields.pmax.element), fields.gt ? h("details", { class: "more-fields", open: ["gt", "lt", "st"].some((name) => current[name] !== undefined) }, h("summary", {}, t("attribute.thresholds")), h("div", { class: "field-triple" }, fields.gt.element, fields.lt.element, fields.st.element)) : null, complaint),
-  };
-}
+/** What of a path the fields depend on. */
+const place = (path, resource) => ({ type: resource && !resource.unknown ? resource.type : null, single: path.split("/").length > 3, version: store.state.detail?.device?.version ?? "" });
 
 /** Start, change or stop observing a path. */
 export async function observeSheet(name, path, resource, fate) {
   const found = store.observationOf(path);
   const own = found?.path === path ? found : null;
   const choice = await dialog(t("observe"), (close) => {
-    const fields = attributeFields(resource, own?.attributes ?? {});
+    const fields = attributeFields(place(path, resource), own?.attributes ?? {});
     const submit = () => {
       const attributes = fields.read();
       if (attributes) close({ attributes });
     };
     return {
       body: [
+        sleepNotice(name) ?? [],
         h("p", { class: "prose" }, t("observe.text")),
         found ? h("p", { class: `state-line ${found.state}` }, icon("eye"), h("span", {}, t(`observe.is.${found.state}`), found.path === path ? "" : ` (${found.path})`, found.reason ? `: ${found.reason}` : "")) : null,
         fields.element,
@@ -72,9 +51,9 @@ export async function observeSheet(name, path, resource, fate) {
 export async function attributesSheet(name, path, resource, fate) {
   const own = store.state.detail?.observations.get(path);
   const attributes = await dialog(t("attributes"), (close) => {
-    const fields = attributeFields(resource, own?.attributes ?? {});
+    const fields = attributeFields(place(path, resource), own?.attributes ?? {});
     return {
-      body: [h("p", { class: "prose" }, t("attributes.text")), fields.element],
+      body: [sleepNotice(name) ?? [], h("p", { class: "prose" }, t("attributes.text")), fields.element],
       submit: () => {
         const given = fields.read();
         if (given) close(given);

@@ -5,14 +5,25 @@ import { dialog, menu } from "../dialog.js";
 import { bytes, count, milliseconds, when } from "../format.js";
 import { chooseLanguage, currentLanguage, LANGUAGES, t } from "../i18n.js";
 import { deviceHash, go, parse } from "../router.js";
+import { canOperate } from "../operate.js";
 import * as store from "../store.js";
-import { AccessPage } from "./access.js";
 import { DevicePage } from "./device.js";
 import { EventsPage } from "./events.js";
 import { FleetPage } from "./fleet.js";
-import { ModelsPage } from "./models.js";
+import { TasksPage } from "./tasks.js";
 
-const PAGES = { fleet: FleetPage, device: DevicePage, events: EventsPage, models: ModelsPage, access: AccessPage };
+const PAGES = { fleet: FleetPage, device: DevicePage, tasks: TasksPage, events: EventsPage };
+// Fetched when they are opened, so that the first load stays small.
+const LATER = {
+  templates: async () => (await import("./templates.js")).TemplatesPage,
+  log: async () => (await import("./log.js")).LogPage,
+  files: async () => (await import("./files.js")).FilesPage,
+  models: async () => (await import("./models.js")).ModelsPage,
+  access: async () => (await import("./access.js")).AccessPage,
+};
+// In the rail; on a phone the later ones are in a menu.
+const RAIL = [["devices", "devices"], ["tasks", "tasks"], ["events", "events"], ["log", "log"], ["templates", "template"], ["files", "file"], ["models", "cube"], ["access", "key"]];
+const ON_PHONE = 4;
 
 export class Shell {
   #life = new Life();
@@ -20,6 +31,8 @@ export class Shell {
   #pageName = "";
   #main = h("main", { id: "main", tabindex: "-1" });
   #links = [];
+  #more = null;
+  #ended = false;
   #onLogout;
 
   constructor(app, { onLogout }) {
@@ -37,19 +50,24 @@ export class Shell {
   }
 
   end() {
+    this.#ended = true;
     this.#page?.end();
     this.#life.end();
   }
 
   #rail() {
-    const link = (name, hash, symbol) => {
-      const element = h("a", { class: "rail-link", href: hash }, icon(symbol), h("span", {}, t(`nav.${name}`)));
+    const places = RAIL.filter(([name]) => name !== "log" || canOperate());
+    const later = places.slice(ON_PHONE);
+    const links = places.map(([name, symbol], index) => {
+      const element = h("a", { class: `rail-link ${index < ON_PHONE ? "" : "rail-later"}`, href: `#/${name}` }, icon(symbol), h("span", {}, t(`nav.${name}`)));
       this.#links.push({ name, element });
       return element;
-    };
+    });
+    const more = h("button", { type: "button", class: "rail-link rail-more", "aria-haspopup": "menu", onclick: () => menu(more, later.map(([name, symbol]) => ({ label: t(`nav.${name}`), icon: symbol, action: () => go(`#/${name}`) }))) }, icon("more"), h("span", {}, t("nav.more")));
+    this.#more = { element: more, names: new Set(later.map(([name]) => name)) };
     return h("nav", { class: "rail", "aria-label": t("nav") },
       h("a", { class: "rail-logo", href: "#/devices", "aria-label": t("nav.home"), "data-tooltip": t("nav.home") }, h("img", { src: "icon.svg", alt: "", width: "38", height: "38" })),
-      link("devices", "#/devices", "devices"), link("events", "#/events", "events"), link("models", "#/models", "cube"), link("access", "#/access", "key"));
+      links, more);
   }
 
   #aside() {
@@ -100,18 +118,19 @@ export class Shell {
   }
 
   #statusBar() {
-    const tasks = h("span", { class: "figure" });
+    const tasks = h("a", { class: "figure", href: "#/tasks" });
     const statistics = h("span", { class: "figure" });
     const devices = h("a", { class: "figure", href: "#/devices" });
     const link = h("span", { class: "figure link-state" });
     const show = () => {
-      fill(tasks, h("span", { class: "figure-name" }, t("status.tasks")), h("strong", {}, t("status.pending", { n: store.state.pending })));
+      const { open, waiting: asleep } = store.taskCounts();
+      fill(tasks, h("span", { class: "figure-name" }, t("status.tasks")), h("strong", {}, t("status.pending", { n: count(store.state.pending + open) })), asleep ? h("span", { class: "figure-late" }, t("status.waiting", { n: count(asleep) })) : null);
       const found = store.statistics();
       fill(statistics, h("span", { class: "figure-name" }, t("status.statistics")),
         h("strong", {}, found ? t("status.reliability", { percent: Math.round(found.reliability * 100) }) : t("status.none")),
         found?.rttMs ? h("strong", {}, `${milliseconds(found.rttMs)} RTT`) : null);
       const by = store.counts();
-      fill(devices, h("span", { class: "figure-name" }, t("status.devices")), h("strong", {}, store.state.loaded ? `${count(by.online)}/${count(store.state.devices.size)}` : "…"), by.late ? h("span", { class: "figure-late" }, t("status.late", { n: by.late })) : null);
+      fill(devices, h("span", { class: "figure-name" }, t("status.devices")), h("strong", {}, store.state.loaded ? `${count(by.online + by.asleep)}/${count(store.state.devices.size)}` : "…"), by.asleep ? h("span", { class: "figure-asleep" }, t("status.asleep", { n: count(by.asleep) })) : null, by.late ? h("span", { class: "figure-late" }, t("status.late", { n: by.late })) : null);
     };
     const showLink = () => fill(link, h("span", { class: `link-dot ${store.state.link}` }), h("span", {}, t(`link.${store.state.link}`)));
     store.on("tasks", show, this.#life);
@@ -144,15 +163,33 @@ export class Shell {
   #route() {
     const route = parse(location.hash);
     if (this.#page && this.#pageName === route.page && this.#page.show?.(route)) {
+      this.#main.dataset.place = location.hash;
       this.#mark(route);
       return;
     }
     this.#page?.end();
+    this.#page = null;
     this.#pageName = route.page;
-    this.#page = new PAGES[route.page](route);
-    fill(this.#main, this.#page.element);
     this.#main.className = `page-${route.page}`;
     this.#mark(route);
+    if (PAGES[route.page]) {
+      this.#put(PAGES[route.page], route);
+      return;
+    }
+    fill(this.#main, h("div", { class: "empty" }, h("span", { class: "spinner large" }), h("p", {}, t("loading"))));
+    LATER[route.page]().then((Page) => {
+      // Somebody may have gone on meanwhile.
+      if (!this.#ended && this.#pageName === route.page && !this.#page) this.#put(Page, parse(location.hash));
+    }).catch((error) => {
+      fill(this.#main, h("div", { class: "empty" }, icon("warning", "icon hero"), h("h2", {}, t("error.offline")), h("p", {}, error.message), button(t("again"), () => this.#route(), { icon: "refresh" })));
+      this.#pageName = "";
+    });
+  }
+
+  #put(Page, route) {
+    this.#page = new Page(route);
+    fill(this.#main, this.#page.element);
+    this.#main.dataset.place = location.hash;
   }
 
   #mark(route) {
@@ -161,6 +198,8 @@ export class Shell {
       if (name === here) element.setAttribute("aria-current", "page");
       else element.removeAttribute("aria-current");
     }
+    if (this.#more.names.has(here)) this.#more.element.setAttribute("aria-current", "page");
+    else this.#more.element.removeAttribute("aria-current");
     const title = route.page === "device" ? route.name : t(`nav.${here}`);
     setText(document.querySelector("title"), `${title} · Homard`);
   }

@@ -1,12 +1,14 @@
 // Dialogs that write: one field for each type of the model, single values, lists and whole instances.
 
+import { files } from "../api.js";
 import { button, fill, h, icon, iconButton, setText, uniqueId } from "../dom.js";
 import { confirm, dialog } from "../dialog.js";
 import { bytes, meaning, units } from "../format.js";
 import { t } from "../i18n.js";
+import { sleepNotice } from "../operate.js";
 import * as store from "../store.js";
 
-class FieldError extends Error {}
+export class FieldError extends Error {}
 
 const RANGE = /^\s*(-?\d+(?:\.\d+)?)\s*(?:\.\.\.?|–|-|to|,)\s*(-?\d+(?:\.\d+)?)\s*(?:bytes?|characters?|s)?\s*$/i;
 
@@ -291,6 +293,30 @@ function sender(name, close, build) {
   return { complaint, send, submit };
 }
 
+/** A choice among the stored files, in place of bytes typed by hand: sent block by block, as a task. */
+function storedFile(typed) {
+  const select = h("select", { id: uniqueId("file"), class: "input" }, h("option", { value: "" }, t("opaque.typed")));
+  const hint = h("p", { class: "hint", hidden: true }, t("opaque.stored.hint"));
+  select.addEventListener("change", () => {
+    typed.hidden = Boolean(select.value);
+    hint.hidden = !select.value;
+  });
+  const element = h("div", { class: "field", hidden: true }, h("label", { for: select.id }, t("opaque.stored")), select, hint);
+  files().then(({ files: found }) => {
+    const whole = found.filter((one) => !one.damaged);
+    select.append(...whole.map((one) => h("option", { value: one.id }, `${one.name} (${bytes(one.size_bytes)})`)));
+    element.hidden = whole.length === 0;
+  }).catch(() => {
+    // Without the list of files the bytes can still be typed.
+  });
+  return {
+    element,
+    get chosen() {
+      return select.value;
+    },
+  };
+}
+
 /** Write one resource. Resolves with the outcome, undefined when given up. */
 export function writeDialog(name, path, resource, values) {
   const label = resource.name ?? t("resource.unknown", { id: resource.id });
@@ -299,10 +325,11 @@ export function writeDialog(name, path, resource, values) {
     const typed = { ...resource, path };
     const value = many ? listField(typed, values, path) : valueField(typed, values[0] ?? null);
     const mode = many ? modeChoice("replace") : null;
-    const { complaint, send, submit } = sender(name, close, () => (many
+    const stored = !many && resource.type === "opaque" ? storedFile(value.element) : null;
+    const { complaint, send, submit } = sender(name, close, () => (stored?.chosen ? { operation: "Write", path, file: stored.chosen } : many
       ? { operation: "Write", path, values: value.read(), mode: mode.value }
       : { operation: "Write", path, value: value.read() }));
-    return { body: [value.element, mode?.element, complaint].filter(Boolean), submit, focus: () => value.input, actions: [button(t("cancel"), () => close()), send] };
+    return { body: [sleepNotice(name), value.element, stored?.element, mode?.element, complaint].filter(Boolean), submit, focus: () => value.input, actions: [button(t("cancel"), () => close()), send] };
   }, { subtitle: `${path} · ${t(`type.${resource.type}`)}` });
 }
 
@@ -349,6 +376,7 @@ export function instanceDialog(name, object, { create, instanceId = null }) {
     if (create) setText(send.querySelector("span"), t("instance.create"));
     return {
       body: [
+        sleepNotice(name) ?? [],
         create ? h("div", { class: "field" }, h("label", { for: id.id }, t("instance.id")), id, h("p", { class: "hint" }, t("instance.id.hint"))) : mode.element,
         rows.length ? h("div", { class: "instance-fields" }, h("p", { class: "field-label" }, t("instance.values")), rows.map((row) => row.element)) : h("p", { class: "prose" }, t("instance.novalues")),
         complaint,
