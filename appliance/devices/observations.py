@@ -53,6 +53,9 @@ _LATER = "asleep"
 _SLICE = 20
 _SLICE_PERIOD_S = 0.1
 
+# The devices behind a gateway share its line; who finds it full comes again.
+_FULL_LINE_S = 2.0
+
 Answered = Callable[[Registration, str, Response], None]
 
 
@@ -294,11 +297,17 @@ class Observations:
             return
         registration.reconciling = True
 
+        def again() -> None:
+            if self._registry.at(registration.id) is registration:
+                self.reconcile(registration)
+
         def go_on(response: Response) -> None:
             registration.reconciling = False
             # No answer at all: the device is away. Its next Update or Register starts the rest.
-            if not response.failure and self._registry.at(registration.id) is registration:
-                self.reconcile(registration)
+            if not response.failure:
+                again()
+            elif response.failure == "queue full":
+                self._later(_FULL_LINE_S, again)
 
         if surplus is not None:
             self._cancel(registration, surplus, go_on)

@@ -67,6 +67,11 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 
+# An Observe leaves when fewer requests than these are open to its peer, so that the devices behind a gateway,
+# which share one line of 64, leave room for what people ask.
+_OBSERVES_IN_LINE = 32
+
+
 class _Pending:
     """A request on its way: what was asked, what formats are left to try, who waits."""
 
@@ -320,6 +325,10 @@ class LwM2MServer:
         client, operation, cancel = pending.client, pending.operation, pending.cancels
         pending.peer = client.peer
         code, options, payload = encode_request(client, operation, pending.tried)
+        observes = pending.observation is not None
+        if observes and self._engine(client.peer).open_requests(client.peer) >= _OBSERVES_IN_LINE:
+            self._end_later(pending, "queue full")
+            return
         try:
             request_id = self._engine(client.peer).send_request(
                 client.peer,
@@ -329,7 +338,7 @@ class LwM2MServer:
                 now=self._loop.time(),
                 deadline=pending.deadline,
                 key=pending.observation if pending.observation is not None else cancel,
-                observe=pending.observation is not None,
+                observe=observes,
                 token=cancel.token if cancel is not None else None,
                 observe_cancel=cancel is not None,
                 progress=pending.progress,

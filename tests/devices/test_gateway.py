@@ -83,6 +83,18 @@ def test_what_a_gateway_lists_are_devices_of_their_own_observed_with_their_prefi
     assert room.translation.plain_value("pump", Path(3303, 0, 5700)) == 5.5
 
 
+def test_as_many_as_there_are_behind_one_gateway_are_observed_in_turn(room: Room) -> None:
+    """They share one line, in which there is not room for all at a time."""
+    device = room.device("gw")
+    devices = [(f"n{number}", f"d{number}", "</3/0>,</3303/0>") for number in range(150)]
+    waiting = content(device, registered(device), listing(*devices))
+    while waiting:
+        observe = waiting.pop(0)
+        name = "/" + "/".join(observe.opt.uri_path)
+        waiting += content(device, observe, [{"n": name, "v": 1.5}], observe=1)
+    assert sum(len(one.observations) for one in room.registry) == 150
+
+
 def test_a_send_of_a_gateway_is_told_apart_by_prefix(room: Room) -> None:
     device = room.device("gw")
     asked = content(device, registered(device), listing(PUMP, LAMP))
