@@ -215,6 +215,9 @@ def test_templates_come_change_and_go(page: Any) -> None:
     inputs[0].send_keys("meters")
     inputs[1].send_keys("*house*")
     page.until_text("dialog .state-line", "Fits 3 devices")
+    for pattern, n in (("pump-[a-h]*", 1), ("*-?", 1), ("[!a-z]*", 0), ("a.b+c[", 0), ("[z-a]", 0), ("*house*", 3)):
+        page.fill("dialog .field-pair .input", pattern)
+        page.until_text("dialog .state-line", f"Fits {n} device")
     page.fill("dialog textarea", "/3303/*/5700 /3/0/9")
     page.fill("dialog [data-attribute=pmax]", "900")
     page.button("Keep", "dialog")

@@ -1,7 +1,7 @@
 // Dialogs, menus, tooltips, short notes and the live region.
 
 import { button, fill, h, icon, iconButton, setText, uniqueId } from "./dom.js";
-import { moment } from "./format.js";
+import { due, eventWords } from "./format.js";
 import { t } from "./i18n.js";
 import { cancelTask, describe, followTask } from "./store.js";
 
@@ -222,7 +222,8 @@ export class Fate {
     this.#stop();
     this.task = answer.task;
     const show = (state, expectedAt) => {
-      const words = t(state === "sent" ? "task.fate.sent" : expectedAt ? "task.fate.expected" : "task.fate.waits", { time: expectedAt ? moment(expectedAt) : "" });
+      const time = due(expectedAt);
+      const words = t(state === "sent" ? "task.fate.sent" : time ? "task.fate.expected" : "task.fate.waits", { time });
       this.element.hidden = false;
       this.element.className = "fate waiting";
       fill(this.element, icon("clock"), h("span", {}, h("strong", {}, t("task.fate.kept")), ` ${words} `, h("a", { href: "#/tasks" }, t("task.number", { id: answer.task }))),
@@ -231,9 +232,9 @@ export class Fate {
     };
     show(answer.state, answer.expected_at);
     this.#unfollow = followTask(answer.task, (event) => {
-      if (event.kind === "operation") this.outcome({ ...event, code: null, text: event.words, words: "", queued: false });
+      if (event.kind === "operation") this.outcome({ ...event, code: null, text: eventWords(event), words: "", queued: false });
       else if (event.state === "waiting" || event.state === "queued") show(event.state, answer.expected_at);
-      else this.#ended(event);
+      else this.#ended({ state: event.state, words: eventWords(event) });
     });
   }
 

@@ -42,12 +42,22 @@ export function when(iso) {
   return Number.isNaN(time) ? (iso ?? "–") : dateFormat({ dateStyle: "medium", timeStyle: "medium" }).format(time);
 }
 
+/** The words of an event of the journal without the operation, path and state that the page shows beside them. */
+export function eventWords({ operation, path, state, words }) {
+  const text = words ?? "";
+  const begin = [[operation, path, state], [operation, path]].map((parts) => `${parts.filter(Boolean).join(" ")}: `).find((one) => operation && text.startsWith(one));
+  return begin ? text.slice(begin.length) : text;
+}
+
 /** "14:05", with the date when it is not today; to the minute. */
 export function moment(iso) {
   const time = Date.parse(iso);
   const near = new Date(time).toDateString() === new Date(gatewayNow()).toDateString();
   return dateFormat(near ? { hour: "2-digit", minute: "2-digit", hourCycle: "h23" } : { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" }).format(time);
 }
+
+/** "14:05" when that is still to come, else "". */
+export const due = (iso) => (iso && Date.parse(iso) > gatewayNow() ? moment(iso) : "");
 
 /** When a sleeper is expected: "expected 14:05", or that the time has passed; "" when nobody knows. */
 export function expected(iso) {

@@ -2,7 +2,7 @@
 
 import { note } from "./dialog.js";
 import { h, icon } from "./dom.js";
-import { milliseconds, moment } from "./format.js";
+import { due, milliseconds } from "./format.js";
 import { t } from "./i18n.js";
 import * as store from "./store.js";
 
@@ -56,6 +56,6 @@ function remedy(name, operation, error, action) {
 /** What a dialog says before it sends to a device that does not listen now; null when it listens. */
 export function sleepNotice(name) {
   if (!store.sleeps(name)) return null;
-  const at = store.state.devices.get(name)?.expected_at;
-  return h("p", { class: "state-line waiting" }, icon("clock"), h("span", {}, at ? t("sleep.notice.expected", { time: moment(at) }) : t("sleep.notice")));
+  const at = due(store.state.devices.get(name)?.expected_at);
+  return h("p", { class: "state-line waiting" }, icon("clock"), h("span", {}, at ? t("sleep.notice.expected", { time: at }) : t("sleep.notice")));
 }

@@ -259,8 +259,9 @@ function take(event) {
   const row = state.devices.get(name);
   switch (event.kind) {
     case "value":
+    case "send":
       keepValues(name, event.values ?? [], event.gone ?? []);
-      if (row && event.values?.some((value) => value.source === "notify")) row.last_seen_at = event.at;
+      if (row && (event.kind === "send" || event.values?.some((value) => value.source === "notify"))) row.last_seen_at = event.at;
       touch("devices");
       break;
     case "task":

@@ -1,7 +1,7 @@
 // What can be done with a device as a whole.
 
 import { confirm, menu, note, noteError } from "../dialog.js";
-import { moment } from "../format.js";
+import { due } from "../format.js";
 import { t } from "../i18n.js";
 import { canOperate, DANGEROUS } from "../operate.js";
 import { deviceHash, go } from "../router.js";
@@ -37,7 +37,7 @@ async function dangerous(name, path) {
 async function execute(name, path, title) {
   try {
     const outcome = await store.operate(name, { operation: "Execute", path });
-    if (outcome.queued) return note(t("task.kept", { title, when: outcome.expected_at ? t("task.fate.expected", { time: moment(outcome.expected_at) }) : t("task.fate.waits") }));
+    if (outcome.queued) return note(t("task.kept", { title, when: due(outcome.expected_at) ? t("task.fate.expected", { time: due(outcome.expected_at) }) : t("task.fate.waits") }));
     note(`${title}: ${outcome.code ?? ""} ${outcome.words}`, { kind: outcome.ok ? "good" : "bad" });
   } catch (error) {
     noteError(error);

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { button, fill, h, icon, Life, setText } from "../dom.js";
-import { clockTime, count, duration, shown, when } from "../format.js";
+import { clockTime, count, duration, eventWords, shown, when } from "../format.js";
 import { t } from "../i18n.js";
 import { deviceHash, go } from "../router.js";
 import * as store from "../store.js";
@@ -14,7 +14,7 @@ const KEPT = 500;
 
 /** One line for an event: {before, strong, after}. */
 function summary(event) {
-  if (event.kind === "task") return { before: `${t(`operation.${event.operation}`)} ${event.path ?? ""}: `, strong: t(`task.${event.state}`), after: event.words ? ` – ${event.words}` : "" };
+  if (event.kind === "task") return { before: `${t(`operation.${event.operation}`)} ${event.path ?? ""}: `, strong: t(`task.${event.state}`), after: eventWords(event) ? ` – ${eventWords(event)}` : "" };
   if (event.values?.length || event.kind === "value") {
     const values = event.values ?? [];
     const first = values[0];
@@ -23,7 +23,7 @@ function summary(event) {
     const label = first.name ? `${first.name} ` : "";
     return { before: `${label}${first.path} = `, strong: unit ? `${text} ${unit}` : text, after: values.length > 1 ? ` ${t("event.more", { n: values.length - 1 })}` : "" };
   }
-  if (event.kind === "operation") return { before: "", strong: `${t(`operation.${event.operation}`)} ${event.path ?? ""}`, after: ` → ${event.words ?? ""}` };
+  if (event.kind === "operation") return { before: "", strong: `${t(`operation.${event.operation}`)} ${event.path ?? ""}`, after: ` → ${eventWords(event)}` };
   if (event.lifetime_s !== undefined && !event.words) {
     return plain([t(`event.${event.kind}.words`), event.version ? `LwM2M ${event.version}` : "", event.address, t("event.lifetime", { lifetime: duration(event.lifetime_s) })].filter(Boolean).join(" · "));
   }

@@ -163,7 +163,7 @@ class TaskList {
     const { state, progress } = task;
     const done = progress ? percent(progress) : 0;
     const said = words(task);
-    const values = state === "done" ? (task.outcome?.values ?? []).slice(0, 3) : [];
+    const values = state === "done" && task.operation.startsWith("Read") ? (task.outcome?.values ?? []).slice(0, 3) : [];
     return [
       h("div", { class: "task-main" },
         h("div", { class: "task-what" }, h("strong", {}, t(`operation.${task.operation}`)), " ", h("span", { class: "path" }, about(task)), given(task), values.length ? h("span", { class: "task-values" }, values.map((value) => figure(value))) : null),

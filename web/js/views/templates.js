@@ -14,10 +14,20 @@ import { FieldError } from "./write.js";
 
 const PATTERN = /^\/\d{1,5}(\/(\d{1,5}|\*)(\/\d{1,5}){0,2})?$/;
 
-/** Whether a name fits a shell pattern, as the gateway reads it. */
+/** Whether a name fits a shell pattern (* ? [a-z] [!a-z]), as the gateway reads it. */
 export function fits(pattern, name) {
-  const source = [...pattern].map((one) => (one === "*" ? ".*" : one === "?" ? "." : one.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"))).join("");
-  return new RegExp(`^${source}$`, "su").test(name);
+  const source = pattern.replace(/\*|\?|\[!?\]?[^\]]*\]|[\\^$.+()[\]{}|/]/g, (part) => {
+    if (part === "*") return ".*";
+    if (part === "?") return ".";
+    if (part.length === 1) return `\\${part}`;
+    const inside = part.slice(1, -1).replace(/[\\[\]^]/g, "\\$&");
+    return inside.startsWith("!") ? `[^${inside.slice(1)}]` : `[${inside}]`;
+  });
+  try {
+    return new RegExp(`^${source}$`, "su").test(name);
+  } catch {
+    return false; // a range the wrong way round, say, fits nothing
+  }
 }
 
 export class TemplatesPage {

@@ -3,7 +3,7 @@
 import * as api from "../api.js";
 import { button, fill, h, icon, iconButton, Life } from "../dom.js";
 import { noteError } from "../dialog.js";
-import { clockTime, duration, shown, when } from "../format.js";
+import { clockTime, duration, eventWords, shown, when } from "../format.js";
 import { currentLanguage, t } from "../i18n.js";
 import * as store from "../store.js";
 import { KINDS } from "./events.js";
@@ -120,7 +120,6 @@ function sentence(event) {
     return `${first.name ? `${first.name} ` : ""}${first.path} = ${text}${unit ? ` ${unit}` : ""}${others.length ? ` ${t("event.more", { n: others.length })}` : ""}`;
   }
   const what = event.operation ? `${t(`operation.${event.operation}`)} ${event.path ?? ""}${event.kind === "task" ? `: ${t(`task.${event.state}`)}` : ""}` : event.path ?? "";
-  const told = event.words ?? event.reason ?? "";
-  // Some sentences of the gateway name the operation already.
+  const told = eventWords(event) || (event.reason ?? "");
   return (told.includes(what) && what ? told : [what, told].filter(Boolean).join(" – ")) || t(`event.${event.kind}.words`);
 }
