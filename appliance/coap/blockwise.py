@@ -47,6 +47,13 @@ class Block(NamedTuple):
         """Bytes in front of this block."""
         return self.number << min(self.exponent, 6) + 4
 
+    def admits(self, length: int) -> bool:
+        """Whether so many bytes can be this block: all but the last are full."""
+        if self.exponent == BERT:
+            return not self.more or (length > 0 and length % 1024 == 0)
+        size = self.size
+        return length == size if self.more else length <= size
+
 
 def decode_block(value: bytes, *, bert: bool = False) -> Block:
     """The Block option in its bytes; ``bert``: size exponent 7 is known here. Raises BlockFormatError."""
@@ -129,8 +136,7 @@ class Reassembly:
         """One block in. Gives the whole body after the last block, and a response code before: 2.31 to go on,
         4.00, 4.08 or 4.13 to refuse. ``announced`` is the Size1 of the request (RFC 7959 §4).
         """
-        size = block.size
-        if len(payload) > size or (block.more and len(payload) != size):
+        if not block.admits(len(payload)):
             return BAD_REQUEST
         place = (peer, key)
         offset = block.offset

@@ -648,7 +648,7 @@ class Client:
                 self._start_observing(exchange, message)
             value = find(message.options, BLOCK2) if not exchange.own_block2 else None
             if value is not None or exchange.body is not None:
-                block = None if value is None else decode_block(value)
+                block = None if value is None else decode_block(value, bert=self._transmission.bert)
                 following = self._collect(exchange, message, block, now)
                 if following is not None:
                     return following
@@ -734,6 +734,10 @@ class Client:
                 return self._fail(exchange, BLOCK, now)  # so large a body does not go in so small blocks
             self._go_on(exchange, now)
             return []
+        elif message.code >> 5 == 2 and exchange.offset + (exchange.span or 16 << exponent) < len(
+            exchange.payload
+        ):
+            return self._fail(exchange, BLOCK, now)  # done, it says, with a part of the body
         else:
             return None
         exchange.restarts += 1
@@ -762,7 +766,7 @@ class Client:
             return self._restart_collection(exchange, now)
         if block.offset != len(exchange.body):
             return self._fail(exchange, BLOCK, now)
-        if block.more and len(message.payload) != block.size:
+        if block.more and not block.admits(len(message.payload)):
             return self._fail(exchange, BLOCK, now)
         if len(exchange.body) + len(message.payload) > self._max_body_bytes:
             return self._fail(exchange, BODY_TOO_LARGE, now)
@@ -794,7 +798,7 @@ class Client:
             message.options, refused = screen(message.options)
             value = find(message.options, BLOCK2)
             try:
-                block = None if value is None else decode_block(value)
+                block = None if value is None else decode_block(value, bert=self._transmission.bert)
             except BlockFormatError:
                 refused = BLOCK2
             if refused is not None:
@@ -843,7 +847,7 @@ class Client:
             self._acknowledge_notification(older)
             self._end(before, now)
         message = event.message
-        if block.number or len(message.payload) != block.size:
+        if block.number or not block.admits(len(message.payload)):
             self._forget(event)
             return []
         exchange = Exchange(

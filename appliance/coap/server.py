@@ -87,6 +87,7 @@ class Server:
         self._empty_ack_delay_s = transmission.empty_ack_delay_s
         self._exponent = transmission.block_exponent
         self._block_size = transmission.block_size
+        self._bert = transmission.bert
         self._unanswered: deque[RequestReceived] = deque()  # by arrival, so by the time of their empty ACK
         self.bad_options = 0
 
@@ -122,9 +123,9 @@ class Server:
         try:
             for number, value in options:
                 if number == BLOCK1:
-                    block1 = decode_block(value)
+                    block1 = decode_block(value, bert=self._bert)
                 elif number == BLOCK2:
-                    asked = decode_block(value)
+                    asked = decode_block(value, bert=self._bert)
                 elif number in (PROXY_URI, PROXY_SCHEME):  # RFC 7252 §5.10.2
                     self._reply(message, key, PROXYING_NOT_SUPPORTED, (), b"", now)
                     return []
@@ -254,7 +255,9 @@ class Server:
         if request.block1 is not None:
             whole.append((BLOCK1, encode_block(request.block1)))
         value = find(message.options, BLOCK2)
-        asked = None if value is None else decode_block(value)  # was decoded before, so it can be
+        asked = (
+            None if value is None else decode_block(value, bert=self._bert)
+        )  # was decoded before, so it can be
         if not payload or (asked is None and len(payload) <= self._block_size):
             return code, whole, payload
         if code >> 5 != 2:

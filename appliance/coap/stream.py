@@ -12,9 +12,10 @@ Its retransmissions never happen, as each of its messages is acknowledged when i
 acknowledgements and Resets have no form here (§3) and are left out. It forgets Message IDs by number before a
 connection can come round to one again, so none is ever taken for a duplicate.
 
-Larger bodies that arrive come in blocks of 1024 bytes: the Max-Message-Size we announce is the base value of
-1152, and with it no peer uses BERT (§6). Longer messages are taken all the same, up to ``max_message_bytes``.
-Bodies that we send use what the peer offers in its CSM: BERT, one long message, or blocks that fit.
+Larger bodies arrive as BERT (§6), in one message of up to ``max_message_bytes``, which is what we announce,
+or in plain blocks. Those that we send use what the peer offers in its CSM: BERT, one long message, or blocks
+that fit. libcoap takes BERT only where both sides have announced it, and else keeps a first block as if it
+were all.
 
 Somewhat more than 400 lines, as it has the whole face of `Endpoint`.
 """
@@ -111,7 +112,7 @@ class StreamEndpoint:
     ) -> None:
         # A request may wait for its answer until its deadline; it never waits for another one (§3).
         self._inner = Endpoint(
-            Transmission(nstart=1),
+            Transmission(nstart=1, bert=True),
             rng=rng,
             random_bytes=random_bytes,
             max_duplicates=_MAX_DUPLICATES,
@@ -145,7 +146,7 @@ class StreamEndpoint:
         self._connections[peer] = _Connection(now)
         self._half_open[peer] = None
         self._look_at = min(self._look_at, now + self._look_s)
-        options = ((_MAX_MESSAGE_SIZE, encode_uint(BASE_MESSAGE_BYTES)), (_BLOCK_WISE, b""))
+        options = ((_MAX_MESSAGE_SIZE, encode_uint(self._max_message_bytes)), (_BLOCK_WISE, b""))
         self._signal(peer, CSM, options)
 
     def closed(self, peer: Any, now: float) -> list[Event]:

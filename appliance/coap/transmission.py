@@ -18,8 +18,8 @@ class Transmission:
     ``ack_timeout_s``, ``ack_random_factor``, ``max_retransmit``, ``nstart``: RFC 7252 §4.8.
     ``max_latency_s``: how long a datagram may be under way (§4.8.2). ``empty_ack_delay_s``: an answer that
     takes longer than this is announced by an empty ACK, so that the peer stops retransmitting (§5.2.2).
-    ``block_exponent``: the largest block is ``2 ** (block_exponent + 4)`` bytes (RFC 7959 §2.2). Raises
-    ValueError out of range.
+    ``block_exponent``: the largest block is ``2 ** (block_exponent + 4)`` bytes (RFC 7959 §2.2). ``bert``:
+    several blocks may arrive in one message, as over streams (RFC 8323 §6). Raises ValueError out of range.
     """
 
     ack_timeout_s: float = 2.0
@@ -29,6 +29,7 @@ class Transmission:
     max_latency_s: float = 100.0
     empty_ack_delay_s: float = 1.0
     block_exponent: int = 6
+    bert: bool = False
 
     def __post_init__(self) -> None:
         if self.ack_timeout_s <= 0 or self.ack_random_factor < 1 or self.max_retransmit < 0:

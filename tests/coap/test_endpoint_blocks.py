@@ -361,6 +361,13 @@ def test_a_continue_that_does_not_fit_fails(stage: Any, device: Device, options:
     assert isinstance(event, RequestFailed) and event.reason == "block"
 
 
+def test_a_success_in_the_middle_is_none(stage: Any, device: Device) -> None:
+    """A peer that has a part of the body and says it is done would keep half a firmware."""
+    stage.asks("/5/0/0", code=m.PUT, payload=BODY)
+    (event,) = device.answers(device.asked(), m.CHANGED)
+    assert isinstance(event, RequestFailed) and event.reason == "block"
+
+
 def test_each_block_renews_the_deadline(stage: Any, device: Device) -> None:
     stage.asks("/5/0/0", code=m.PUT, payload=BODY, deadline=stage.now + 10)
     for number in range(3):

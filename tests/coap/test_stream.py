@@ -25,7 +25,7 @@ from appliance.coap.options import BLOCK1, BLOCK2, OBSERVE, SIZE1, Option, find,
 from appliance.coap.stream import CONNECTION_LOST, StreamEndpoint
 
 PEER = "connection 1"
-OUR_CSM = "40e122048020"  # Max-Message-Size 1152, Block-Wise-Transfer
+OUR_CSM = "50e12301000020"  # Max-Message-Size 65536, Block-Wise-Transfer
 CSM, PING, PONG, RELEASE, ABORT = "00e1", "02e2beef", "02e3beef", "00e4", "00e5"
 
 
@@ -289,7 +289,8 @@ def test_5_6_what_cannot_be_read_aborts(stage: Stage, frame: str) -> None:
 
 def test_5_6_an_oversized_message_aborts_before_it_has_come() -> None:
     stage = Stage(max_message_bytes=2000)
-    stage.opens()
+    stage.endpoint.opened(PEER, stage.now)
+    assert stage.says(CSM) == [] and stage.hears() == "40e12207d020"
     stage.says("e00800")
     assert "at most 2000" in aborted(stage)
     assert stage.endpoint.table_sizes()["buffered_bytes"] == 0
@@ -358,11 +359,40 @@ def test_a_body_of_theirs_comes_in_blocks_or_whole(stage: Stage) -> None:
     assert [event.message.payload for event in events if isinstance(event, RequestReceived)] == [body] * 2
 
 
-def test_6_bert_is_not_offered_so_it_is_refused(stage: Stage) -> None:
-    rest = encode_options([*path_options("/dp"), (BLOCK1, bytes((0x0F,)))])
-    assert stage.says(encode_frame(m.POST, b"t", rest + b"\xff" + b"x" * 2048)) == []
+def test_6_bert_is_taken(stage: Stage) -> None:
+    body = random.Random(6).randbytes(5000)
+    events: list[Event] = []
+    for number, end in ((0, 1024), (1, 4096), (4, 5000)):
+        block = Block(number, end < 5000, BERT)
+        rest = encode_options([*path_options("/dp"), (BLOCK1, encode_block(block))])
+        events += stage.says(encode_frame(m.POST, b"t", rest + b"\xff" + body[number * 1024 : end]))
+        if block.more:
+            (answer,) = stage.heard()
+            assert (answer.code, answer.options) == (m.CONTINUE, [(BLOCK1, encode_block(block))])
+    (event,) = events
+    assert isinstance(event, RequestReceived) and event.message.payload == body
+
+
+@pytest.mark.parametrize("length", [0, 1000, 1025])
+def test_6_bert_blocks_before_the_last_are_full(stage: Stage, length: int) -> None:
+    rest = encode_options([*path_options("/dp"), (BLOCK1, encode_block(Block(0, True, BERT)))])
+    payload = b"\xff" + b"x" * length if length else b""
+    assert stage.says(encode_frame(m.POST, b"t", rest + payload)) == []
     (answer,) = stage.heard()
     assert answer.code == m.BAD_REQUEST
+
+
+def test_6_an_answer_that_begins_with_bert_is_collected(stage: Stage) -> None:
+    body = random.Random(8).randbytes(3000)
+    stage.asks()
+    (request,) = stage.heard()
+    assert (
+        stage.answers(request, m.CONTENT, [(BLOCK2, encode_block(Block(0, True, BERT)))], body[:2048]) == []
+    )
+    (request,) = stage.heard()
+    assert find(request.options, BLOCK2) == encode_block(Block(2, False, 6))
+    (event,) = stage.answers(request, m.CONTENT, [(BLOCK2, encode_block(Block(2, False, 6)))], body[2048:])
+    assert isinstance(event, ResponseReceived) and event.message.payload == body
 
 
 def test_a_long_answer_is_fetched_in_blocks(stage: Stage) -> None:
