@@ -126,6 +126,16 @@ def test_many_devices_are_asked_at_once(page: Any) -> None:
     page.until_text("dialog", "9 devices are asked.")
     page.fill("dialog input[type=search]", "greenhouse")
     page.until_text("dialog", "2 devices are asked.")
+    page.fill("dialog input.mono", "/3/0/4")
+    page.js(
+        "const one = document.querySelector('dialog select'); one.value = 'Execute';"
+        "one.dispatchEvent(new Event('change'))"
+    )
+    page.button("Send", "dialog")
+    page.until_text("dialog.dangerous", "Execute /3/0/4 goes to 2 devices")
+    page.button("Cancel", "dialog.dangerous")
+    assert not sent(page, "POST", "/tasks")
+    page.js("document.querySelector('dialog select').value = 'Read'")
     page.fill("dialog input.mono", "/3/0/9")
     page.button("Send", "dialog")
     page.until("return location.hash.startsWith('#/tasks?batch=')")
@@ -215,7 +225,14 @@ def test_templates_come_change_and_go(page: Any) -> None:
     inputs[0].send_keys("meters")
     inputs[1].send_keys("*house*")
     page.until_text("dialog .state-line", "Fits 3 devices")
-    for pattern, n in (("pump-[a-h]*", 1), ("*-?", 1), ("[!a-z]*", 0), ("a.b+c[", 0), ("[z-a]", 0), ("*house*", 3)):
+    for pattern, n in (
+        ("pump-[a-h]*", 1),
+        ("*-?", 1),
+        ("[!a-z]*", 0),
+        ("a.b+c[", 0),
+        ("[z-a]", 0),
+        ("*house*", 3),
+    ):
         page.fill("dialog .field-pair .input", pattern)
         page.until_text("dialog .state-line", f"Fits {n} device")
     page.fill("dialog textarea", "/3303/*/5700 /3/0/9")

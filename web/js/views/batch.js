@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { button, fill, h, icon, uniqueId } from "../dom.js";
-import { dialog } from "../dialog.js";
+import { confirm, dialog } from "../dialog.js";
 import { field } from "../fields.js";
 import { count } from "../format.js";
 import { t } from "../i18n.js";
@@ -27,9 +27,12 @@ export function batchDialog() {
     const complain = (text, next = "") => void fill(complaint, icon("warning"), h("p", {}, h("strong", {}, text), next ? ` ${next}` : ""));
     let value = null;
     let asked = 0;
-    const say = () => {
+    const chosen = () => {
       const text = search.input.value.trim().toLocaleLowerCase();
-      const rows = [...store.state.devices.values()].filter((row) => !text || searched(row, text));
+      return [...store.state.devices.values()].filter((row) => !text || searched(row, text));
+    };
+    const say = () => {
+      const rows = chosen();
       const asleep = rows.filter((row) => store.sleeps(row.endpoint_name)).length;
       fill(reach, icon("devices"), h("span", {}, t("batch.reach", { n: rows.length, count: count(rows.length) }), asleep ? ` ${t("batch.asleep", { n: asleep, count: count(asleep) })}` : ""));
     };
@@ -73,6 +76,11 @@ export function batchDialog() {
           return complain(error.message);
         }
         const text = search.input.value.trim();
+        // A slip of the finger must not restart a fleet, or write to the objects that keep it in touch.
+        if (verb.value === "Execute" || (verb.value === "Write" && /^\/[01]\//.test(at))) {
+          const n = chosen().length;
+          if (!(await confirm(t("confirm.batch"), t("confirm.batch.text", { operation: t(`operation.${verb.value}`), path: at, n, count: count(n) }), t("batch.send")))) return undefined;
+        }
         try {
           close(await api.submit({ ...(text ? { search: text } : { all: true }), operation, ttl_s: PATIENCE[patience.value] }));
         } catch (error) {

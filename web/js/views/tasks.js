@@ -31,7 +31,8 @@ const about = (task) => task.path ?? (task.paths ?? []).join(", ");
 
 /** Why it stands where it stands: when the device is expected, what it answered, or the gateway's reason. */
 function words(task) {
-  if (task.state === "done") return task.outcome?.words ?? "";
+  // Of what went well its mark says enough.
+  if (task.state === "done") return task.outcome && task.outcome.words !== task.outcome.text ? task.outcome.words : "";
   const told = task.outcome && !OPEN.has(task.state) ? task.outcome.words : task.reason;
   const due = task.state === "waiting" ? expected(task.expected_at) : "";
   const until = OPEN.has(task.state) && task.expires_at ? t("task.until", { time: moment(task.expires_at) }) : "";
