@@ -537,6 +537,29 @@ def notification(mid: int, observe: int, body: bytes, etag: bytes = b"v2", kind:
     return encode(Message(kind, m.CONTENT, mid, TOKEN, options, body[:1024]))
 
 
+def test_fetch_in_blocks_begins_and_ends_an_observation(stage: Any, device: Device) -> None:
+    """RFC 8132 §2.4: the body names what is observed, so the cancellation repeats it (RFC 7641 §3.6)."""
+    for how, observe in (({"observe": True}, b""), ({"observe_cancel": True, "token": TOKEN}, b"\x01")):
+        stage.asks("/", code=m.FETCH, payload=BODY, options=[(12, b"\x70")], **how)
+        body = b""
+        events: list[Any] = []
+        while not events:
+            request = device.asked()
+            assert (request.code, request.token) == (m.FETCH, TOKEN)
+            assert find(request.options, OBSERVE) == observe
+            block = decode_block(find(request.options, BLOCK1) or b"")
+            body += request.payload
+            answer = [(BLOCK1, encode_block(block))]
+            if block.more:
+                events = device.answers(request, m.CONTINUE, answer)
+            else:
+                answer += [(OBSERVE, b"\x05")] if observe == b"" else []
+                events = device.answers(request, m.CONTENT, answer, b"\x80")
+        (event,) = events
+        assert body == BODY and event.message.payload == b"\x80"
+        assert event.observing == stage.endpoint.is_observing(TOKEN) == (observe == b"")
+
+
 def test_3_4_a_blockwise_notification_is_completed_before_it_is_delivered(stage: Any, device: Device) -> None:
     observing(stage, device)
     body = BODY[::-1]
