@@ -1,6 +1,7 @@
 """The one place where rooms meet: built bottom-up, started, stopped in reverse.
 
 Nothing is decided here but the order. The same composition runs in production and in the tests' journeys.
+Longer than 400 lines: what the command line does without a server needs rooms to meet as well.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ address. An address is only where the device was heard last.
 
 A device that deregistered or fell silent stays known with its last values, but its location is dead: an
 Update there is answered 4.04 and the device registers anew.
+
+Longer than 400 lines: a registration, its rows and the four ways to find it change together.
 """
 
 from __future__ import annotations

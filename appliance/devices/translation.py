@@ -4,6 +4,8 @@ West of here nobody has heard of entities, east of here nobody has heard of obje
 is the entity of its endpoint name, type "Device"; a resource is the attribute of its path with underscores
 (/3303/0/5700 is ``3303_0_5700``), because NGSI allows no slash in a name. A time-stamped report keeps its
 time; several times of one resource become several rows of the journal, oldest first.
+
+A little longer than 400 lines, because no second module may speak both languages.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 The law of this file: an answer is a receipt. 2.01, 2.04, 2.02 and the ACK of a notification leave after the
 commit of what they stand for, and when the disk refuses, the device hears 5.03 or nothing, and tries again.
+
+A little longer than 400 lines: one method for each thing a device can say.
 """
 
 from __future__ import annotations

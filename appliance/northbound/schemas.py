@@ -438,7 +438,9 @@ COMPONENTS: Final[dict[str, Json]] = {
     ),
     "Observation": shape(
         {
+            "id": "/3303/0/5700",
             "path": "/3303/0/5700",
+            "paths": ["/3303/0/5700"],
             "state": "active",
             "since": "2026-05-04T09:00:02Z",
             "reason": None,
@@ -447,7 +449,9 @@ COMPONENTS: Final[dict[str, Json]] = {
             "composite": False,
         },
         {
+            "id": {**TEXT, "description": "Its name for DELETE: the path, or the paths joined by commas."},
             "path": TEXT,
+            "paths": {"type": "array", "items": TEXT},
             "state": {"type": "string", "enum": ["active", "wanted", "waiting", "refused"]},
             "since": OPTIONAL_TIME,
             "reason": OPTIONAL_TEXT,
@@ -455,6 +459,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "attributes": {"type": "object"},
             "composite": FLAG,
         },
+        optional=("id", "paths"),
     ),
     "Observations": shape({"observations": []}, {"observations": listed("Observation")}),
     "Observe": shape(

@@ -8,6 +8,8 @@ Rows are gathered by the event loop and handed to the writer thread as one group
 when ``grouping_window_ms`` have passed since the group before it, so an idle database commits a
 row within milliseconds and a busy one commits once per window. While the writer is still busy the
 next group grows; beyond ``max_queued_rows`` the write is refused.
+
+Longer than 400 lines: the loop's half and the thread's half of one queue are read together or not understood.
 """
 
 from __future__ import annotations
