@@ -22,7 +22,7 @@ from appliance.devices.observations import Observations
 from appliance.devices.presence import Presence
 from appliance.devices.profiles import Profiles, pids_of
 from appliance.devices.registry import Attributes, Registration, Registry
-from appliance.devices.requests import build, masked, observable, path_of, timeout_of
+from appliance.devices.requests import build, mapping_of, masked, observable, path_of, timeout_of
 from appliance.devices.settings import DevicesSettings
 from appliance.devices.tasks import OPEN, Task, Tasks
 from appliance.devices.templates import Templates, read_attributes
@@ -188,18 +188,15 @@ class Devices:
             if not turned.done():
                 turned.set_result(task)
 
-        try:
-            self._tasks.submit(
-                registration,
-                request,
-                operation=operation,
-                timeout_s=timeout_of(request, self._settings.operation_timeout_s),
-                origin=origin,
-                waiter=turn,
-                **_terms(request),
-            )
-        except StorageFull as error:
-            raise disk_full() from error
+        self._submit(
+            registration,
+            request,
+            operation=operation,
+            timeout_s=timeout_of(request, self._settings.operation_timeout_s),
+            origin=origin,
+            waiter=turn,
+            **_terms(request),
+        )
         self._hasten()
         task = await turned
         return self._queued(registration, task) if task.state in OPEN else self._ended(task)
@@ -211,23 +208,27 @@ class Devices:
         terms = _terms(request)
         terms["ttl_s"] = terms["ttl_s"] or self._settings.task_ttl_s
         timeout_s = timeout_of(request, self._settings.operation_timeout_s)
-        try:
-            task = self._tasks.submit(
-                registration,
-                request,
-                operation=operation,
-                timeout_s=timeout_s,
-                origin=origin,
-                told=True,
-                **terms,
-            )
-        except StorageFull as error:
-            raise disk_full() from error
+        task = self._submit(
+            registration,
+            request,
+            operation=operation,
+            timeout_s=timeout_s,
+            origin=origin,
+            told=True,
+            **terms,
+        )
         await self._durably(self._tasks.settle)
         if task.state != "sent":
             return self._queued(registration, task)
         words = "The file is on its way; the task tells how far."
         return {"task": task.id, "state": task.state, "expected_at": None, "words": words}
+
+    def _submit(self, registration: Registration, request: Mapping[str, Any], **more: Any) -> Task:
+        """`Tasks.submit`, for one who asks: what the disk says becomes a DeviceError."""
+        try:
+            return self._tasks.submit(registration, request, **more)
+        except StorageFull as error:
+            raise disk_full() from error
 
     def _queued(self, registration: Registration, task: Task) -> dict[str, Any]:
         expected_at = self._expected_at(registration)
@@ -266,10 +267,9 @@ class Devices:
 
         When this answers, all of them are on disk.
         """
-        operation = _mapping(request, "operation")
+        operation = mapping_of(request, "operation")
         names = self._chosen(request)
-        if len(names) + self._tasks.counts()["open"] > self._settings.max_tasks:
-            self._tasks.room("", len(names))
+        self._tasks.room("", len(names))
         terms, timeout_s = _terms(request), timeout_of(operation, self._settings.operation_timeout_s)
         terms["ttl_s"] = terms["ttl_s"] or self._settings.task_ttl_s
         batch, text = secrets.token_hex(6), json.dumps(dict(operation), ensure_ascii=False)
@@ -350,7 +350,7 @@ class Devices:
         if old.state in OPEN:
             raise DeviceError("conflict", f"task {task_id} has not ended yet", "Wait for it, or cancel it.")
         registration = self._require(old.endpoint_name)
-        task = self._tasks.submit(
+        task = self._submit(
             registration,
             old.request,
             operation=build(registration, old.request, self._tasks.files),
@@ -844,13 +844,6 @@ def _terms(request: Mapping[str, Any]) -> dict[str, Any]:
     if on_lost not in (None, "repeat", "unknown"):
         raise DeviceError("invalid", 'on_lost must be "repeat" or "unknown"')
     return {"ttl_s": ttl_s, "priority": 5 if priority is None else priority, "on_lost": on_lost}
-
-
-def _mapping(request: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = request.get(name)
-    if not isinstance(value, Mapping):
-        raise DeviceError("invalid", f"{name} must be an object")
-    return value
 
 
 def _object_row(object_id: int, definition: ObjectDefinition | None) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def _composite_paths(registration: Registration, request: Mapping[str, Any]) -> 
 
 def _write_composite(registration: Registration, request: Mapping[str, Any]) -> WriteComposite:
     _has_composites(registration)
-    values = _mapping(request, "values")
+    values = mapping_of(request, "values", 'For example {"/3/0/14": "+02:00"}.')
     if not 0 < len(values) <= MAX_PATHS:
         raise DeviceError("invalid", f"values must give 1 to {MAX_PATHS} paths their values")
     reports: list[Report] = []
@@ -225,7 +225,10 @@ def _is_secret(registration: Registration | None, path: Path) -> bool:
 def _write_attributes(registration: Registration, path: Path, request: Mapping[str, Any]) -> WriteAttributes:
     client = registration.client
     given = read_attributes(
-        _mapping(request, "attributes"), version=client.version, path=path, model=client.model
+        mapping_of(request, "attributes", 'For example {"pmin": 10, "pmax": 300}.'),
+        version=client.version,
+        path=path,
+        model=client.model,
     )
     if not given:
         raise DeviceError("invalid", "no attribute is given", 'For example {"pmin": 10, "pmax": 300}.')
@@ -365,8 +368,9 @@ def _text(request: Mapping[str, Any], name: str, default: str) -> str:
     return value
 
 
-def _mapping(request: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def mapping_of(request: Mapping[str, Any], name: str, next_step: str = "") -> Mapping[str, Any]:
+    """A member that is an object. Raises DeviceError."""
     value = request.get(name)
     if not isinstance(value, Mapping):
-        raise DeviceError("invalid", f"{name} must be an object", 'For example {"pmin": 10, "pmax": 300}.')
+        raise DeviceError("invalid", f"{name} must be an object", next_step)
     return value

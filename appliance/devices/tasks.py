@@ -381,10 +381,10 @@ class Tasks:
             if not self._ready(registration, task):
                 continue  # it ended; the next one
             line.under_way = task
+            task.state, task.sent_at = "sent", self._wall()
+            task.attempts += 1
             if task.unknown_if_lost:
                 # On disk before it leaves, else a power cut could make us do it twice.
-                task.state, task.sent_at = "sent", self._wall()
-                task.attempts += 1
                 try:
                     self._save(
                         task,
@@ -395,8 +395,6 @@ class Tasks:
                 except StorageFull:
                     self._unsent(task, _NOT_STORED)
                 return
-            task.state, task.sent_at = "sent", self._wall()
-            task.attempts += 1
             self._transmit(registration, task)
 
     def left(self, registration: Registration) -> None:

@@ -286,10 +286,6 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(
-                errno.EADDRINUSE,
-                f"tcp port {port} on {host} is already in use by another program; "
-                f"find it with: ss -tlpn 'sport = :{port}', or choose another port with coap.tcp_port",
-            ) from error
+            raise PortInUse.of("tcp", host, port, "coap.tcp_port") from error
         raise
     return bound

@@ -44,6 +44,15 @@ _INTERNED_PEERS = 16384
 class PortInUse(OSError):
     """Another program already has the port. The message names the port and the next step."""
 
+    @classmethod
+    def of(cls, protocol: str, host: str, port: int, setting: str) -> PortInUse:
+        """For "udp" or "tcp", and the setting that names the port."""
+        return cls(
+            errno.EADDRINUSE,
+            f"{protocol} port {port} on {host} is already in use by another program; "
+            f"find it with: ss -{protocol[0]}lpn 'sport = :{port}', or choose another port with {setting}",
+        )
+
 
 class UdpPeer(NamedTuple):
     """Where a datagram came from and which of our addresses it was sent to.
@@ -230,11 +239,7 @@ def _bind(host: str, port: int, receive_buffer_bytes: int) -> socket.socket:
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse(
-                errno.EADDRINUSE,
-                f"udp port {port} on {host} is already in use by another program; "
-                f"find it with: ss -ulpn 'sport = :{port}', or choose another port with coap.port",
-            ) from error
+            raise PortInUse.of("udp", host, port, "coap.port") from error
         raise
     return bound
 

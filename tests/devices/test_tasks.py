@@ -351,6 +351,21 @@ def test_a_full_disk_takes_nothing_on(room: Room, monkeypatch: pytest.MonkeyPatc
     assert room.devices.tasks()["tasks"] == []
 
 
+def test_the_same_once_more_is_refused_by_a_full_disk(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = sleeper(room)
+    task = ask(room, REBOOT)["task"]
+    (request,) = requests(device.update())
+    device.answer(request, codes.CHANGED)
+
+    def refuse(*_: object) -> None:
+        raise StorageFull("the disk is full")
+
+    monkeypatch.setattr(room.database, "write", refuse)
+    with pytest.raises(DeviceError, match="could not store"):
+        work(room, room.devices.retry_task(task, "ines"))
+    assert room.tasks.counts() == {"open": 0, "waiting": 0}
+
+
 def test_a_batch_is_on_disk_when_it_is_accepted(room: Room) -> None:
     devices = [sleeper(room, f"d{number}", port=1000 + number) for number in range(3)]
     with pytest.raises(DeviceError, match="no device fits"):
