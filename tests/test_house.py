@@ -248,6 +248,7 @@ SOUND = {
     "broker/broker.py": "from appliance.storage import database\n",
     "broker/journal.py": "",
     "identity/__init__.py": "import appliance.storage\n",
+    "vault/__init__.py": "",
     "southbound/__init__.py": "import socket\n",
     "southbound/settings.py": "",
     "storage/__init__.py": "",

@@ -14,8 +14,9 @@ from appliance.config.settings import LogSettings
 from appliance.devices.settings import DevicesSettings
 from appliance.identity.settings import IdentitySettings
 from appliance.northbound.settings import HttpSettings
-from appliance.southbound.settings import CoapSettings
+from appliance.southbound.settings import CoapSettings, CoapsSettings
 from appliance.storage.settings import StorageSettings
+from appliance.vault.settings import VaultSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Settings:
     """One frozen value per room; each attribute has the name of its section in the file."""
 
     coap: CoapSettings = field(default_factory=CoapSettings)
+    coaps: CoapsSettings = field(default_factory=CoapsSettings)
+    vault: VaultSettings = field(default_factory=VaultSettings)
     devices: DevicesSettings = field(default_factory=DevicesSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     http: HttpSettings = field(default_factory=HttpSettings)

@@ -1,4 +1,4 @@
-"""Settings of the CoAP side: section ``[coap]`` of the configuration file."""
+"""Settings of the CoAP side: sections ``[coap]`` and ``[coaps]`` of the configuration file."""
 
 from __future__ import annotations
 
@@ -68,6 +68,23 @@ class CoapSettings:
             "doc": "A silent TCP connection is pinged after this time, and closed after twice as long.",
             "min": 5.0,
             "max": 86400.0,
+        },
+    )
+    nosec: str = field(
+        default="everyone",
+        metadata={
+            "unit": "",
+            "doc": "Who may register without security over UDP: allowed (only devices for which somebody "
+            "allowed it), everyone, or off (nobody; the port is not opened).",
+            "choices": ("allowed", "everyone", "off"),
+        },
+    )
+    tcp_nosec: str = field(
+        default="everyone",
+        metadata={
+            "unit": "",
+            "doc": "The same over TCP: allowed, everyone or off.",
+            "choices": ("allowed", "everyone", "off"),
         },
     )
     receive_buffer_bytes: int = field(
@@ -141,4 +158,74 @@ class CoapSettings:
             "min": 0,
             "max": 1073741824,
         },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CoapsSettings:
+    """CoAP over DTLS 1.2 (RFC 7252 §9, OMA Transport 1.1.1 §5)."""
+
+    enabled: bool = field(
+        default=True,
+        metadata={"unit": "", "doc": "Serve CoAP over DTLS."},
+    )
+    port: int = field(
+        default=5684,
+        metadata={
+            "unit": "",
+            "doc": "UDP port for CoAP over DTLS; 0 takes a free one.",
+            "min": 0,
+            "max": 65535,
+        },
+    )
+    connection_id: bool = field(
+        default=True,
+        metadata={
+            "unit": "",
+            "doc": "Offer Connection IDs (RFC 9146): a device keeps its session when its address changes.",
+        },
+    )
+    max_sessions: int = field(
+        default=20000,
+        metadata={
+            "unit": "",
+            "doc": "Sessions kept; above it the one that was silent longest goes.",
+            "min": 1,
+            "max": 1000000,
+        },
+    )
+    max_half_open: int = field(
+        default=512,
+        metadata={"unit": "", "doc": "Handshakes under way at a time.", "min": 1, "max": 65535},
+    )
+    max_half_open_per_address: int = field(
+        default=64,
+        metadata={
+            "unit": "",
+            "doc": "Handshakes under way from one IP address; many devices may share one behind a NAT.",
+            "min": 1,
+            "max": 65535,
+        },
+    )
+    handshake_timeout_s: float = field(
+        default=30.0,
+        metadata={
+            "unit": "s",
+            "doc": "A handshake that is not done by then is dropped.",
+            "min": 1.0,
+            "max": 300.0,
+        },
+    )
+    session_days: float = field(
+        default=30.0,
+        metadata={
+            "unit": "days",
+            "doc": "A session that was silent this long is forgotten.",
+            "min": 0.01,
+            "max": 3650.0,
+        },
+    )
+    mtu_bytes: int = field(
+        default=1280,
+        metadata={"unit": "bytes", "doc": "Longest datagram of a handshake.", "min": 256, "max": 9000},
     )

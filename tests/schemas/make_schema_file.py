@@ -47,6 +47,14 @@ def make() -> Path:
             (None, device, "waiting", None, '{"operation":"Read","path":"/3/0/9"}', "[]", None),
         )
         write("INSERT INTO awake VALUES (?,?)", (device, 30.0))
+        number = 1 if device == "one" else 2
+        write("INSERT INTO dtls_session VALUES (?,?)", (number, b"sealed"))
+        write("INSERT INTO dtls_mark VALUES (?,?,?,?)", (number, 7, 1, 4096))
+        write("INSERT INTO oscore_context VALUES (?,?)", (f"oscore:{device}", "{}"))
+        write("INSERT INTO oscore_observation VALUES (?,?)", (device.encode(), "{}"))
+        write("INSERT INTO bootstrap_session VALUES (?,?,?)", (number, device, "{}"))
+        write("INSERT INTO stranger VALUES (?,?)", (number, "{}"))
+        write("INSERT INTO identity_use VALUES (?,?)", (f"psk:{device}", "{}"))
         for value in (1.5, 2.5):
             attributes = {"/3303/0/5700": (value, AT_MS, None), "/3/0/9": (97, AT_MS - 5, {"unit": "%"})}
             broker.accept(

@@ -1,0 +1,1 @@
+"""The Object Security Server: credentials of devices, who may do what, the own certificate authority."""
