@@ -113,10 +113,18 @@ class LineProcess:
 class LeshanDevice(LineProcess):
     """peers.Device: see there for its commands and events."""
 
-    def __init__(self, uri: str, endpoint_name: str, lifetime_s: int = 300, *, queue: bool = False) -> None:
+    def __init__(
+        self,
+        uri: str,
+        endpoint_name: str,
+        lifetime_s: int = 300,
+        *,
+        queue: bool = False,
+        credentials: str = "nosec",
+    ) -> None:
         self.endpoint_name = endpoint_name
         arguments = ["-cp", leshan_classpath(), "peers.Device", uri, endpoint_name, str(lifetime_s)]
-        arguments += ["queue"] if queue else []
+        arguments += ["queue" if queue else "awake", credentials]
         super().__init__([command("java"), "-XX:TieredStopAtLevel=1", "-Xshare:auto", *arguments])
 
 

@@ -15,7 +15,6 @@ import java.util.concurrent.ConcurrentHashMap;
 import org.eclipse.leshan.client.LeshanClient;
 import org.eclipse.leshan.client.LeshanClientBuilder;
 import org.eclipse.leshan.client.engine.DefaultRegistrationEngineFactory;
-import org.eclipse.leshan.client.object.Security;
 import org.eclipse.leshan.client.object.Server;
 import org.eclipse.leshan.client.observer.LwM2mClientObserverAdapter;
 import org.eclipse.leshan.client.resource.BaseInstanceEnabler;
@@ -45,11 +44,11 @@ import org.eclipse.leshan.core.response.ReadResponse;
 import org.eclipse.leshan.core.response.WriteResponse;
 import org.eclipse.leshan.core.util.datatype.ULong;
 import org.eclipse.leshan.transport.californium.client.endpoint.CaliforniumClientEndpointsProvider;
-import org.eclipse.leshan.transport.californium.client.endpoint.coap.CoapClientProtocolProvider;
 
 /**
- * A Leshan client that a test drives: {@code Device coap://host:port ENDPOINT LIFETIME [queue]}; over
- * coap+tcp:// it uses a stream, with {@code queue} it registers in queue mode.
+ * A Leshan client that a test drives: {@code Device coap://host:port ENDPOINT LIFETIME [queue|awake
+ * [CREDENTIALS]]}; over coap+tcp:// it uses a stream, with {@code queue} it registers in queue mode. What it
+ * shows to be let in over coaps:// is said in {@link Credentials}.
  *
  * Standard input, one command a line: {@code set /3303/0/5700 22.5} changes a value and notifies,
  * {@code get PATH}, {@code send FORMAT PATH,PATH}, {@code update}, {@code deregister}, {@code start}, {@code quit}.
@@ -60,10 +59,10 @@ public final class Device {
 
     private final LeshanClient client;
 
-    private Device(String uri, String endpoint, long lifetime, boolean queueMode) {
+    private Device(String uri, String endpoint, long lifetime, boolean queueMode, Credentials credentials) {
         boolean stream = uri.startsWith("coap+tcp:");
         ObjectsInitializer initializer = new ObjectsInitializer(new StaticModel(Models.all()));
-        initializer.setInstancesForObject(0, Security.noSec(uri, 101));
+        initializer.setInstancesForObject(0, credentials.security(uri, 101));
         initializer.setInstancesForObject(1, new Server(101, lifetime,
                 EnumSet.of(stream ? BindingMode.T : BindingMode.U), false, stream ? BindingMode.T : BindingMode.U));
         initializer.setInstancesForObject(3, new Instance(0, Map.of(
@@ -82,15 +81,17 @@ public final class Device {
         client = new LeshanClientBuilder(endpoint).setObjects(initializer.createAll())
                 .setRegistrationEngineFactory(new DefaultRegistrationEngineFactory().setQueueMode(queueMode))
                 .setDataSenders(new ManualDataSender())
-                .setEndpointsProviders(new CaliforniumClientEndpointsProvider.Builder(
-                        stream ? new Stream() : new CoapClientProtocolProvider()).build())
+                .setEndpointsProviders(stream
+                        ? new CaliforniumClientEndpointsProvider.Builder(new Stream()).build()
+                        : Credentials.endpoints())
                 .build();
         client.addObserver(new Reporter());
     }
 
     public static void main(String[] arguments) throws Exception {
         Device device = new Device(arguments[0], arguments[1], Long.parseLong(arguments[2]),
-                arguments.length > 3 && arguments[3].equals("queue"));
+                arguments.length > 3 && arguments[3].equals("queue"),
+                new Credentials(arguments.length > 4 ? arguments[4] : "nosec"));
         device.client.start();
         BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
         for (String line = input.readLine(); line != null && !line.equals("quit"); line = input.readLine()) {
