@@ -191,6 +191,62 @@ class Notify:
     reports: tuple[Report, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BootstrapRequest:
+    """§6.1.7.1. ``endpoint_name`` None: the client left it to its security identity (since 1.1).
+
+    ``preferred_format`` (``pct``, since 1.1) is the content format it wants to be written in. The LwM2M
+    version is not said here; Bootstrap-Discover tells it.
+    """
+
+    endpoint_name: str | None
+    preferred_format: int | None = None
+    parameters: Parameters = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapPackRequest:
+    """§6.1.7.7 (since 1.2): everything in one answer; ``content_format`` None leaves its format to us."""
+
+    endpoint_name: str | None
+    content_format: int | None = None
+    parameters: Parameters = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapDiscover:
+    """§6.1.7.3: objects, instances and whose accounts they are; ``Path()`` asks for all of them."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapRead:
+    """§6.1.7.4 (since 1.1): of objects 1 and 2 and what is below them, of nothing else."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapWrite:
+    """§6.1.7.5: of an object (with several instances), an instance or a resource; makes what is not there."""
+
+    path: Path
+    reports: tuple[Report, ...] = field(repr=False)  # keys, mostly
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapDelete:
+    """§6.1.7.6: of ``Path()`` (everything), an object or an instance. The bootstrap account stays."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapFinish:
+    """§6.1.7.2: the device checks what it was given, and says so."""
+
+
 # §6.3.5: arglist = arg *( "," arg ); arg = DIGIT / DIGIT "=" "'" *CHAR "'"; CHAR without the apostrophe
 _ARGUMENT = re.compile(r"([0-9])(?:='([^'\x00-\x1f\x7f]*)')?")
 

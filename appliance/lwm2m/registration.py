@@ -50,7 +50,7 @@ _PROFILE = re.compile(r"[0-9]{1,5}:[0-9A-Fa-f]+|(?:oma|v):[A-Za-z0-9-]+")
 
 
 class RegistrationError(ValueError):
-    """A Register or Update that must be refused with the CoAP ``code``; the message is its diagnosis."""
+    """What a client asks must be refused with the CoAP ``code``; the message is its diagnosis."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)

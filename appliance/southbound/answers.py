@@ -11,9 +11,21 @@ from collections.abc import Sequence
 from appliance.coap import message as coap
 from appliance.coap import options as option
 from appliance.lwm2m import content_format as formats
+from appliance.lwm2m.bootstrap import parse_bootstrap_links
 from appliance.lwm2m.codecs import CodecError, decode, decode_composite
 from appliance.lwm2m.links import Link, LinkFormatError, parse_links
-from appliance.lwm2m.operations import Create, Discover, Observe, ObserveComposite, Read, ReadComposite, Write
+from appliance.lwm2m.operations import (
+    BootstrapDiscover,
+    BootstrapRead,
+    BootstrapWrite,
+    Create,
+    Discover,
+    Observe,
+    ObserveComposite,
+    Read,
+    ReadComposite,
+    Write,
+)
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import Report
 from appliance.southbound.client import Client
@@ -42,7 +54,7 @@ def read_response(
     location: str | None = None
     warning = ""
     match operation:
-        case Read(path=path) | Observe(path=path):
+        case Read(path=path) | Observe(path=path) | BootstrapRead(path=path):
             reports, warning = _reports(client, content_format, message.payload, path, now)
         case ReadComposite(paths=paths) | ObserveComposite(paths=paths):
             reports, warning = _composite(client, content_format, message.payload, paths, now)
@@ -53,12 +65,17 @@ def read_response(
                 )
             except LinkFormatError as error:
                 warning = f"the device's list cannot be read: {error}"
+        case BootstrapDiscover():
+            try:
+                links = parse_bootstrap_links(message.payload)
+            except LinkFormatError as error:
+                warning = f"the device's list cannot be read: {error}"
         case Create():
             segments = [v.decode(errors="replace") for n, v in message.options if n == option.LOCATION_PATH]
             location = _below(client, "/" + "/".join(segments)) if segments else None
         case _:
             pass
-    if isinstance(operation, Write | Create) and tried.sends is not None:
+    if isinstance(operation, Write | Create | BootstrapWrite) and tried.sends is not None:
         client.learned_format = tried.sends
     return Response(
         message.code, tuple(reports), links, location, content_format, rtt_s, "", warning, observation

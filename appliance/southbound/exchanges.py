@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from appliance.coap import message as coap
 from appliance.coap.endpoint import NotificationReceived, RequestReceived, is_fresh
 from appliance.lwm2m.links import Link
-from appliance.lwm2m.operations import Register, Update
+from appliance.lwm2m.operations import BootstrapPackRequest, BootstrapRequest, Register, Update
 from appliance.lwm2m.path import Path
 from appliance.lwm2m.values import Report
 from appliance.southbound.client import Client, Peer
@@ -16,6 +16,7 @@ from appliance.southbound.requests import Formats
 
 EXCHANGE_LIFETIME_S = 247.0  # RFC 7252 §4.8.2, with the default parameters devices use
 _LOCATION_RD = ((8, b"rd"),)
+_CONTENT_FORMAT = 12
 
 
 class Answering(Protocol):
@@ -142,9 +143,18 @@ class Reply:
         """2.02."""
         self._server.answer(self._request, coap.DELETED)
 
+    def content(self, content_format: int, payload: bytes, then: Callable[[], None] | None = None) -> None:
+        """2.05."""
+        options = ((_CONTENT_FORMAT, content_format.to_bytes(2, "big").lstrip(b"\0")),)
+        self._server.answer(self._request, coap.CONTENT, options, payload, then)
+
     def bad_request(self, text: str) -> None:
         """4.00: what was sent cannot be taken as it is."""
         self.refuse(coap.BAD_REQUEST, text)
+
+    def forbidden(self, text: str) -> None:
+        """4.03: who asks may not."""
+        self.refuse(coap.FORBIDDEN, text)
 
     def not_found(self, text: str) -> None:
         """4.04: no such location."""
@@ -190,6 +200,14 @@ class Uplink(Protocol):
     def disconnected(self, peer: Peer) -> None: ...
 
     def strange_notification(self, observation: Observation, source: Source) -> None: ...
+
+
+class BootstrapUplink(Protocol):
+    """Who bootstraps devices (OMA Core §6.1.7). May not raise, and answers each request exactly once."""
+
+    def bootstrap(
+        self, operation: BootstrapRequest | BootstrapPackRequest, source: Source, reply: Reply
+    ) -> None: ...
 
 
 class ServedFile(NamedTuple):

@@ -9,8 +9,14 @@ from typing import NamedTuple
 from appliance.coap import message as coap
 from appliance.coap import options as option
 from appliance.lwm2m import content_format as formats
+from appliance.lwm2m.bootstrap import bootstrap_formats
 from appliance.lwm2m.codecs import encode, encode_paths
 from appliance.lwm2m.operations import (
+    BootstrapDelete,
+    BootstrapDiscover,
+    BootstrapFinish,
+    BootstrapRead,
+    BootstrapWrite,
     Create,
     Delete,
     Discover,
@@ -28,8 +34,19 @@ from appliance.lwm2m.path import Path
 from appliance.southbound.client import Client
 
 Composite = ReadComposite | WriteComposite | ObserveComposite
+Bootstrapping = BootstrapDiscover | BootstrapRead | BootstrapWrite | BootstrapDelete | BootstrapFinish
 Downlink = (
-    Read | Write | WriteFile | WriteAttributes | Execute | Create | Delete | Discover | Observe | Composite
+    Read
+    | Write
+    | WriteFile
+    | WriteAttributes
+    | Execute
+    | Create
+    | Delete
+    | Discover
+    | Observe
+    | Composite
+    | Bootstrapping
 )
 
 
@@ -67,8 +84,13 @@ def candidates(client: Client, operation: Downlink, given: int | None) -> Iterat
             return iter([Formats(sends, accept) for sends, accept in pairs])
         case WriteFile():
             return iter((Formats(formats.OPAQUE),))
-        case Discover():
+        case Discover() | BootstrapDiscover():
             return iter((Formats(None, formats.LINK),))
+        case BootstrapWrite():
+            chosen = list(bootstrap_formats(client.version, listed, client.learned_format))
+        case BootstrapRead():
+            numbers = bootstrap_formats(client.version, listed, client.learned_format)
+            return iter([Formats(None, number) for number in (*numbers, None)])
         case _:
             return iter((Formats(),))
     return iter([Formats(number) for number in chosen])
@@ -91,6 +113,7 @@ def encode_request(
     payload: bytes | memoryview = b""
     queries: Mapping[str, str | None] = {}
     sends, accept = chosen
+    root = client.root  # bootstrapping never uses the alternate path (OMA Core §6.1.7; trap 48)
     match operation:
         case Read(path=path):
             pass
@@ -130,9 +153,19 @@ def encode_request(
             payload = encode(
                 sends, path, reports, client.model, client.root, prefix=client.prefix, removed=removed
             )
+        case BootstrapDiscover(path=path) | BootstrapRead(path=path):
+            root = ""
+        case BootstrapWrite(path=path, reports=reports):
+            code, root = coap.PUT, ""
+            sends = sends if sends is not None else formats.TLV
+            payload = encode(sends, path, reports, client.model)
+        case BootstrapDelete(path=path):
+            code, root = coap.DELETE, ""
+        case BootstrapFinish():
+            code, root = coap.POST, "/bs"
     composite = isinstance(operation, ReadComposite | WriteComposite | ObserveComposite)
     # A composite names its paths in its body and nowhere else (OMA Transport §6.4.3.1; trap 35).
-    options = [] if composite else list(path_options(client.root, path))
+    options = [] if composite else list(path_options(root, path))
     if sends is not None:
         options.append((option.CONTENT_FORMAT, option.encode_uint(sends)))
     options.extend(

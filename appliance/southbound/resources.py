@@ -1,4 +1,4 @@
-"""What devices find here: /rd, /dp, stored files under /f, and a list of these (OMA Transport 1.1.1 §6.4).
+"""What devices find here: /rd, /dp, /bs, stored files under /f, and a list of these (OMA Transport §6.4).
 
 The law of this file: every request gets one answer, now or when the room above has decided.
 """
@@ -12,8 +12,16 @@ from appliance.coap import message as coap
 from appliance.coap import options as option
 from appliance.coap.endpoint import RequestReceived
 from appliance.lwm2m import content_format as formats
+from appliance.lwm2m.bootstrap import parse_bootstrap_pack_request, parse_bootstrap_request
 from appliance.lwm2m.registration import RegistrationError, parse_register, parse_update
-from appliance.southbound.exchanges import Answering, Reply, ServedFile, Source, Uplink
+from appliance.southbound.exchanges import (
+    Answering,
+    BootstrapUplink,
+    Reply,
+    ServedFile,
+    Source,
+    Uplink,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +36,18 @@ def serve(
     uplink: Uplink,
     server: Answering,
     files: Callable[[str], ServedFile | None],
+    bootstrap: BootstrapUplink | None = None,
 ) -> None:
-    """Hand a request up as an operation, or answer it here; never raises."""
+    """Hand a request up as an operation, or answer it here; never raises.
+
+    Without a ``bootstrap`` this is no bootstrap server, and there is no /bs.
+    """
     reply = Reply(server, request)
     message = request.message
     segments: list[str] = []
     queries: list[str] = []
     content_format: int | None = None
+    accept: int | None = None
     try:
         for number, value in message.options:
             if number == option.URI_PATH:
@@ -43,6 +56,8 @@ def serve(
                 queries.append(value.decode())
             elif number == option.CONTENT_FORMAT:
                 content_format = option.decode_uint(value)
+            elif number == option.ACCEPT:
+                accept = option.decode_uint(value)
     except UnicodeDecodeError:
         reply.refuse(coap.BAD_OPTION, "Uri-Path or Uri-Query is not UTF-8")
         return
@@ -62,6 +77,16 @@ def serve(
                 uplink.send(content_format, message.payload, source, reply)
             case ["dp"]:
                 reply.refuse(coap.METHOD_NOT_ALLOWED, "POST sends")
+            case ["bs"] if bootstrap is not None:
+                if message.code != coap.POST:
+                    reply.refuse(coap.METHOD_NOT_ALLOWED, "POST asks to be bootstrapped")
+                    return
+                bootstrap.bootstrap(parse_bootstrap_request(queries), source, reply)
+            case ["bspack"] if bootstrap is not None:
+                if message.code != coap.GET:
+                    reply.refuse(coap.METHOD_NOT_ALLOWED, "GET asks for all of it at once")
+                    return
+                bootstrap.bootstrap(parse_bootstrap_pack_request(queries, accept), source, reply)
             case ["f", link] if message.code == coap.GET:
                 _serve_file(request, server, files(link))
             case ["f", _]:
@@ -75,7 +100,7 @@ def serve(
             case _:
                 reply.refuse(coap.NOT_FOUND)
     except RegistrationError as error:
-        log.info("registration from %s refused: %s", request.peer, error)
+        log.info("a request from %s was refused: %s", request.peer, error)
         reply.refuse(error.code, str(error))
 
 
