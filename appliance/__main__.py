@@ -220,6 +220,7 @@ async def _serving(settings: Settings, state: Path) -> int:
         "ready": True,
         "coap": appliance.server.port,
         "coap_tcp": appliance.server.tcp_port,
+        "coaps": appliance.server.coaps_port,
         "http": appliance.northbound.port,
         "url": url,
         "setup_code": appliance.setup_code,

@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,18 @@ from appliance import __version__
 from appliance.broker.broker import Broker
 from appliance.config.sections import Settings
 from appliance.devices.acquaintances import Acquaintances
+from appliance.devices.admission import Admission
 from appliance.devices.console import Devices
 from appliance.devices.gateway import Gateways
+from appliance.devices.identity_use import IdentityUse
 from appliance.devices.models import ModelStore
 from appliance.devices.observations import Observations, parse_observe_paths
 from appliance.devices.presence import Presence
 from appliance.devices.profiles import Profiles
 from appliance.devices.registry import Registration, Registry
+from appliance.devices.security import Gate, Security
+from appliance.devices.session_store import SessionStore
+from appliance.devices.strangers import Strangers
 from appliance.devices.tasks import Tasks
 from appliance.devices.templates import Templates
 from appliance.devices.translation import Translation
@@ -38,6 +44,9 @@ from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
 from appliance.lwm2m.definitions import Definitions
 from appliance.northbound.server import Northbound
+from appliance.southbound.dtls.gnutls import LibraryTooOld, check_library
+from appliance.southbound.dtls.server import DtlsServer
+from appliance.southbound.dtls.trust import ServerKeys
 from appliance.southbound.log import ProtocolLog
 from appliance.southbound.server import EXCHANGE_LIFETIME_S, LwM2MServer, ServedFile
 from appliance.storage.backup import make_backup, restore_backup
@@ -45,16 +54,24 @@ from appliance.storage.database import Database
 from appliance.storage.database_file import check_database
 from appliance.storage.errors import StorageError
 from appliance.storage.files import FileStore, check_files
+from appliance.vault.authority import Authority
+from appliance.vault.certificates import CertificateCheck
+from appliance.vault.doorkeeper import Doorkeeper
+from appliance.vault.errors import VaultError
+from appliance.vault.sealing import SealingKey
+from appliance.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 
 DATABASE = "homard.sqlite"
 FILES = "files"
+VAULT = "vault"
 WEB = Path(__file__).resolve().parent.parent / "web"
 
 _PING = b"\x40\x00\x00\x01"  # an empty confirmable message; a living server answers it with RST
 
 _EXPIRY_PERIOD_S = 1.0
+_VAULT_PERIOD_S = 0.5
 # After a restart the missing observations are started in slices, so that a fleet is not asked at once.
 _RECONCILE_SLICE = 20
 _RECONCILE_PERIOD_S = 0.1
@@ -82,6 +99,8 @@ class Appliance:
         self.setup_code: str | None = None
         self._started_at = 0.0
         self._stops: list[tuple[str, Callable[[], Any]]] = []
+        self._warnings: list[str] = []
+        self._vault_thread = ThreadPoolExecutor(1, "vault")
 
     async def start(self) -> None:
         """Bring everything up; when this returns, devices and people are answered.
@@ -91,7 +110,7 @@ class Appliance:
         """
         try:
             await self._start()
-        except (OSError, StorageError) as error:
+        except (OSError, StorageError, VaultError) as error:
             await self.stop()
             raise CommandFailed(str(error)) from error
         except BaseException:
@@ -114,10 +133,23 @@ class Appliance:
         self.broker.start(loop)
         self._later("broker", self.broker.stop)
 
+        key = SealingKey.load(self.state, self.settings.vault.key_file, create=True)
+        self.vault = Vault(self.state / VAULT, key, self.settings.vault, self.wall)
+        self.vault.open()
+        self.authority = Authority(self.state / VAULT, key, self.settings.vault, self.wall)
+        self.authority.open()
+        self._later("vault", self._vault_thread.shutdown)
+        self.strangers = Strangers(self.database, self.wall)
+        self.strangers.load()
+        self.uses = IdentityUse(self.database, self.wall)
+        self.uses.load()
+
         definitions = Definitions.registered()
         models = ModelStore(self.state / "models", definitions)
         models.load()
-        self.server = LwM2MServer(self.settings.coap, definitions, loop, self.wall)
+        gate = Gate(self._doorkeeper(), self.strangers, self.uses, self.vault)
+        dtls = self._dtls(gate)
+        self.server = LwM2MServer(self.settings.coap, definitions, loop, self.wall, self.settings.coaps, dtls)
         self.registry = Registry(self.database, self.server, self.settings.devices.expiry_grace_s)
         translation = Translation(self.broker, self.wall)
         templates = Templates(self.state)
@@ -136,6 +168,14 @@ class Appliance:
             self.settings.devices, self.server, self.registry, self.observations, translation, self.wall
         )
         profiles = Profiles(self.state)
+        self.admission = Admission(
+            self.vault,
+            self.strangers,
+            self.uses,
+            {"UDP": self.settings.coap.nosec, "TCP": self.settings.coap.tcp_nosec},
+            self.wall,
+            lambda identity: self._in_thread(self.vault.used, identity),
+        )
         self.uplink = DeviceUplink(
             self.settings.devices,
             self.server,
@@ -144,6 +184,7 @@ class Appliance:
             translation,
             gateways,
             profiles,
+            self.admission,
             loop.time,
             self.wall,
         )
@@ -160,6 +201,20 @@ class Appliance:
             lambda *ended: self.devices.record(*ended),
             lambda task: self.devices.task_turned(task),
         )
+        store = None if dtls is None else SessionStore(self.database, key, dtls)
+        self.security = Security(
+            self.vault,
+            gate,
+            self.strangers,
+            self.uses,
+            self.admission,
+            self.registry,
+            self.server,
+            self.uplink,
+            store,
+            lambda _: None,
+        )
+        self.server.session_event = self.security.session_event
         self.uplink.contact, self.uplink.left = self._contact, self.tasks.left
         self.observations.may_ask = self.presence.listens
         self.devices = Devices(
@@ -178,6 +233,9 @@ class Appliance:
             gateways,
             profiles,
         )
+        sessions = 0 if store is None else store.load(self.admission.opens, loop.time())
+        if sessions:
+            log.info("%d DTLS sessions taken up again", sessions)
         alive = self.registry.load(loop.time(), translation.last_heard())
         self.observations.load(self._last_numbers(translation))
         self.presence.load()
@@ -227,6 +285,7 @@ class Appliance:
             loop.create_task(self._expire()),
             loop.create_task(self._reconcile()),
             loop.create_task(self._verify_files()),
+            loop.create_task(self._watch_vault()),
         ]
         self._later("tasks", lambda: _cancelled(tasks))
 
@@ -253,6 +312,47 @@ class Appliance:
             # Newest first: what is older than the last report of an observation says nothing more.
             numbers.setdefault(token, (number, message_id, max(0.0, now - at_ms / 1000)))
         return numbers
+
+    def _doorkeeper(self) -> Doorkeeper:
+        """Who knows which keys open."""
+        check = CertificateCheck(self.authority.trusted, self.vault.pinned, self.authority.now)
+        return Doorkeeper(self.vault, check.check, self.wall)
+
+    def _dtls(self, gate: Gate) -> DtlsServer | None:
+        """The DTLS machine; None when it is not wanted, or the system's library is not fit for it."""
+        if not self.settings.coaps.enabled:
+            return None
+        try:
+            log.debug("DTLS by %s", check_library())
+            keys = ServerKeys(*self.authority.server_keys())
+            return DtlsServer(self.settings.coaps, gate, keys)
+        except LibraryTooOld as error:
+            log.error("CoAP over DTLS is not served: %s", error)
+            self._warnings.append(f"CoAP over DTLS is not served: {error}")
+            return None
+
+    async def _watch_vault(self) -> None:
+        """What a person, or the command line, changes in the vault takes effect within a second."""
+        while True:
+            await asyncio.sleep(_VAULT_PERIOD_S)
+            try:
+                changed = self.vault.refresh()
+                if changed:
+                    self.security.vault_changed(changed)
+            except Exception:  # the task of a room ends here: a damaged file must not end the watch for good
+                log.exception("the vault could not be read; trying again")
+
+    def _in_thread(self, change: Callable[..., object], *arguments: object) -> None:
+        """A change of the vault waits for the disk, so the loop does not make it. It is made in order."""
+
+        def ended(done: asyncio.Future[object]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if error is not None:
+                log.error("the vault could not be changed: %s", error)
+
+        asyncio.get_running_loop().run_in_executor(self._vault_thread, change, *arguments).add_done_callback(
+            ended
+        )
 
     def _served(self, link: str) -> ServedFile | None:
         content = self.files.by_link(link)
@@ -334,7 +434,7 @@ class Appliance:
 
     def status(self) -> dict[str, Any]:
         """What the status bar shows."""
-        warnings: list[str] = []
+        warnings = list(self._warnings)
         health = self.database.health
         warnings.extend(health.notes)
         if health.error:
@@ -347,7 +447,8 @@ class Appliance:
             "journal_head": self.broker.head(),
             "coap_port": self.server.port,
             "coap_tcp_port": self.server.tcp_port or None,
-            "nosec": True,
+            "coaps_port": self.server.coaps_port or None,
+            "nosec": "everyone" in (self.settings.coap.nosec, self.settings.coap.tcp_nosec),
             "tasks": self.tasks.counts(),
             "warnings": warnings,
         }

@@ -38,6 +38,7 @@ class House:
         self.ready: dict[str, Any] = {}
         self.token = ""
         self.coap_port = 0
+        self.coaps_port = 0
         self.tcp_port = 0
         self.tls = True  # False: plain HTTP, which the board itself may speak, for tests with many requests
         if start:
@@ -60,7 +61,8 @@ class House:
     def start(self) -> None:
         """Start and wait for the ready line; a port once given is kept over restarts."""
         arguments = [sys.executable, "-m", "appliance", "serve", "--state", str(self.state)]
-        overrides = [f"coap.port={self.coap_port}", "http.port=0", 'coap.bind=["127.0.0.1"]', *self.settings]
+        ports = [f"coap.port={self.coap_port}", f"coaps.port={self.coaps_port}", "http.port=0"]
+        overrides = [*ports, 'coap.bind=["127.0.0.1"]', *self.settings]
         for override in overrides:
             arguments += ["--set", override]
         with (self.state.parent / "serve.log").open("a") as log:
@@ -73,7 +75,7 @@ class House:
                 self.ready = json.loads(line)
                 break
         assert self.ready.get("ready"), (self.state.parent / "serve.log").read_text()
-        self.coap_port = self.ready["coap"]
+        self.coap_port, self.coaps_port = self.ready["coap"], self.ready.get("coaps") or 0
         self.tcp_port = self.ready.get("coap_tcp") or 0
         if not self.token:
             self.token = self.homard(

@@ -22,7 +22,7 @@ from typing import Any
 
 from appliance.lwm2m.operations import ObjectList
 from appliance.lwm2m.registration import object_list_from_json, object_list_to_json
-from appliance.southbound.client import Client, Peer, peer_from_json
+from appliance.southbound.client import Client, Peer
 from appliance.southbound.server import LwM2MServer, Observation
 from appliance.southbound.udp import UdpPeer
 from appliance.storage.database import Database
@@ -53,9 +53,9 @@ _SPARE_DEADLINES = 64
 class Registration:
     """One device: what it registered, where it is, what is observed there.
 
-    ``ended`` is empty while the registration lives, else "deregistered", "expired" or "replaced" (by the
-    next one of that name; nobody but who still holds it sees that). ``registered_at``,
-    ``seen_at`` are epoch seconds, ``expires`` is monotonic seconds (infinity for lifetime 0).
+    ``ended`` is empty while the registration lives, else "deregistered", "expired", "refused" (its
+    key does not count any more) or "replaced" (by the next one of that name; who still holds it sees that).
+    ``registered_at``, ``seen_at`` are epoch seconds, ``expires`` is monotonic seconds (infinity: lifetime 0).
 
     Keys of ``observations``, ``refused``, ``remarks``, ``given`` and ``attributed`` are those of wishes: a
     path, or the paths of a composite observation joined by commas. ``singly`` tells that composite operations
@@ -155,6 +155,8 @@ class Registration:
         )
         learned = "null" if client.learned_format is None else client.learned_format
         rare = '"singly":true,' if self.singly else ""
+        if client.identity is not None:
+            rare += f'"identity":{_encode_json(client.identity)},'
         if self.gateway is not None:
             behind = [self.gateway.endpoint_name, client.prefix]
             rare += f'"behind":{_encode_json(behind)},'
@@ -254,14 +256,6 @@ class Registry:
         found = self._by_place.get(_place(peer))
         return [] if found is None else [found] if isinstance(found, Registration) else list(found)
 
-    def identified(self, identity: str, peer: Peer) -> Registration | None:
-        """The living registration of an identity that the transport proved; ``peer`` tells several apart."""
-        named = self._by_name.get(identity)
-        found = [one for one in self.at_peer(peer) if one.client.identity == identity]
-        if not found and named is not None and not named.ended and named.client.identity == identity:
-            return named
-        return found[0] if len(found) == 1 else None
-
     def move(self, registration: Registration, peer: Peer) -> None:
         """The device was heard from another address; it is found there from now on."""
         self._unplace(registration)
@@ -349,11 +343,12 @@ class Registry:
     ) -> Registration:
         client = self._server.client(
             endpoint_name,
-            peer_from_json(stored["peer"]),
+            self._server.peer(stored["peer"]),
             stored["version"],
             object_list_from_json(stored["objects"]),
         )
         client.learned_format = stored["learned"]
+        client.identity = stored.get("identity")
         registration = Registration(
             registration_id,
             client,

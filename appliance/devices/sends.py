@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from appliance.devices.admission import Admission
 from appliance.devices.registry import Registration, Registry
 from appliance.devices.translation import Translation
 from appliance.lwm2m.codecs import CodecError, decode_send
@@ -28,8 +29,10 @@ class Sends:
         self,
         registry: Registry,
         translation: Translation,
+        admission: Admission,
         then: Callable[[Registration], None],
     ) -> None:
+        self._admission = admission
         self._registry = registry
         self._translation = translation
         self._then = then
@@ -72,7 +75,9 @@ class Sends:
     def _sender(self, source: Source) -> Registration | None:
         """Of several registrations from one address none can be told to be the sender."""
         if source.identity is not None:
-            return self._registry.identified(source.identity, source.peer)
+            owner = self._admission.owner(source)
+            named = None if owner is None else self._registry.named(owner)
+            return None if named is None or named.ended else named
         found = [one for one in self._registry.at_peer(source.peer) if one.client.identity is None]
         return found[0] if len(found) == 1 else None
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 
+from appliance.devices.admission import Admission, Refused
 from appliance.devices.gateway import Gateways
 from appliance.devices.observations import Observations, refusal_words
 from appliance.devices.profiles import Profiles
@@ -49,6 +50,7 @@ class DeviceUplink:
         translation: Translation,
         gateways: Gateways,
         profiles: Profiles,
+        admission: Admission,
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
@@ -62,7 +64,8 @@ class DeviceUplink:
         self._locations = Locations()
         self._gateways = gateways
         self._profiles = profiles
-        self._sends = Sends(registry, translation, self._reported)
+        self._admission = admission
+        self._sends = Sends(registry, translation, admission, self._reported)
         # A device was heard, and its answer has left: what waits for it may go.
         self.contact: Callable[[Registration], None] = lambda _: None
         # Its registration has ended, and there is no other one.
@@ -73,9 +76,11 @@ class DeviceUplink:
 
     def register(self, operation: Register, source: Source, reply: Reply) -> None:
         """OMA Core §6.2.1. An endpoint that registers again gets a new registration; the old one ends."""
-        endpoint_name = operation.endpoint_name or source.identity
-        if not endpoint_name:
-            reply.bad_request("ep is missing, and nothing else tells who you are")
+        try:
+            endpoint_name = self._admission.register(operation.endpoint_name, source)
+        except Refused as refused:
+            log.info("a registration from %s was refused: %s", source.peer, refused)
+            refused.answer(reply)
             return
         if operation.profiles:
             objects = self._profiles.resolve(operation.profiles, operation.objects)
@@ -148,7 +153,8 @@ class DeviceUplink:
         if registration is None or registration.gateway is not None:
             reply.not_found("no such registration; register again")
             return
-        if registration.client.identity != source.identity:
+        if not self._admission.same(registration, source):
+            self._admission.strange(registration, source)
             reply.bad_request("this registration belongs to another identity")
             return
         if operation.profiles:
@@ -195,13 +201,15 @@ class DeviceUplink:
         """Take over what the Update carries; true when the stored registration must be written again."""
         client = registration.client
         changed = False
+        if source.identity != client.identity:
+            client.identity = source.identity  # it has a new key, and came with it
+            changed = True
         if source.peer != client.peer:
             if "TCP" in (client.bearer, source.bearer):
                 # An observation lives and dies with its connection, which may be lost unnoticed.
                 self._end_observations(registration)
-            self._registry.move(
-                registration, source.peer
-            )  # whoever knows the location is the device: NoSec has no better proof
+            # Over NoSec whoever knows the location is the device: there is no better proof.
+            self._registry.move(registration, source.peer)
             changed = True
         if operation.lifetime_s is not None and operation.lifetime_s != registration.lifetime_s:
             registration.lifetime_s = operation.lifetime_s
@@ -232,7 +240,8 @@ class DeviceUplink:
         if registration is None or registration.gateway is not None:
             reply.not_found("no such registration")
             return
-        if registration.client.identity != source.identity:
+        if not self._admission.same(registration, source):
+            self._admission.strange(registration, source)
             reply.bad_request("this registration belongs to another identity")
             return
         try:
@@ -257,6 +266,7 @@ class DeviceUplink:
         reason: str,
         done: Callable[[], None] | None,
         failed: Callable[[Exception], None] | None,
+        words: str = "",
     ) -> None:
         self._close(registration)
         if registration.end_devices is not None:
@@ -266,7 +276,7 @@ class DeviceUplink:
         if reason == "expired":
             self._translation.expired(registration)
         else:
-            self._translation.deregistered(registration, "", done, failed)
+            self._translation.deregistered(registration, words, done, failed)
 
     def _close(self, registration: Registration) -> None:
         self._server.forget(registration.client)
@@ -287,6 +297,8 @@ class DeviceUplink:
             return
         registration.seen_at = self._wall()
         try:
+            if notification.source.peer != registration.client.peer:
+                self._follow(registration, notification.source.peer)
             if notification.ended:
                 self._ended(registration, notification)
                 return
@@ -303,6 +315,20 @@ class DeviceUplink:
             )
         except StorageFull as error:
             self._lost(notification, error)
+
+    def _follow(self, registration: Registration, peer: Peer) -> None:
+        """The same identity speaks from elsewhere: in a new session, say. Requests go there from now on."""
+        speaker = registration.gateway or registration
+        self._registry.move(speaker, peer)
+        self._registry.save(speaker)
+        self._server.follow(speaker.client)
+        if speaker.end_devices is not None:
+            self._gateways.moved(speaker)
+
+    def revoke(self, registration: Registration, reason: str) -> None:
+        """What it was let in with does not count any more: the registration ends. Raises StorageFull."""
+        registration.warn(reason)
+        self._end(registration, "refused", None, None, reason)
 
     def _accepted(self, registration: Registration, notification: Notification) -> None:
         self._server.accept(notification)

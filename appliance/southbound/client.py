@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from appliance.lwm2m.definitions import Model
 from appliance.lwm2m.operations import ObjectList
+from appliance.southbound.coaps import LostSession
+from appliance.southbound.dtls.session import DtlsSession
 from appliance.southbound.tcp import TcpPeer
 from appliance.southbound.udp import UdpPeer
 
-Peer = UdpPeer | TcpPeer
-
-
-def peer_from_json(stored: Sequence[object]) -> Peer:
-    """The peer that its ``to_json`` wrote; raises ValueError on anything else."""
-    if isinstance(stored, list) and stored[:1] == ["tcp"]:
-        return TcpPeer.from_json(stored)
-    return UdpPeer.from_json(stored)
+Peer = UdpPeer | TcpPeer | DtlsSession | LostSession
 
 
 def same_place(one: Peer, other: Peer) -> bool:
-    """Whether messages of both come from one place: an address over UDP, a connection over TCP."""
-    if isinstance(one, TcpPeer) or isinstance(other, TcpPeer):
-        return one == other
-    return one.address == other.address
+    """Whether messages of both come from one place: an address over UDP, else a connection or a session."""
+    if isinstance(one, UdpPeer) and isinstance(other, UdpPeer):
+        return one.address == other.address
+    return one == other
 
 
 class Client:
@@ -54,7 +47,9 @@ class Client:
     @property
     def bearer(self) -> str:
         """The bearer by its name."""
-        return "TCP" if isinstance(self.peer, TcpPeer) else "UDP"
+        if isinstance(self.peer, UdpPeer):
+            return "UDP"
+        return "TCP" if isinstance(self.peer, TcpPeer) else "DTLS"
 
     @property
     def root(self) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from appliance.coap import message as coap
@@ -34,8 +34,12 @@ from appliance.lwm2m.operations import Create, Execute, ObjectList, Observe, Obs
 from appliance.lwm2m.path import Path
 from appliance.southbound.answers import read_notified, read_response
 from appliance.southbound.client import Client, Peer, same_place
+from appliance.southbound.coaps import DtlsBearer, LostSession, SessionEvent
+from appliance.southbound.dtls.server import DtlsServer
+from appliance.southbound.dtls.session import DtlsSession
 from appliance.southbound.exchanges import (
     EXCHANGE_LIFETIME_S,
+    BootstrapUplink,
     Notification,
     Observation,
     Reply,
@@ -47,7 +51,7 @@ from appliance.southbound.exchanges import (
 from appliance.southbound.log import ProtocolLog
 from appliance.southbound.requests import Downlink, Formats, candidates, encode_request
 from appliance.southbound.resources import serve
-from appliance.southbound.settings import CoapSettings
+from appliance.southbound.settings import CoapSettings, CoapsSettings
 from appliance.southbound.tcp import TcpBearer, TcpPeer
 from appliance.southbound.udp import UdpBearer, UdpPeer
 
@@ -60,6 +64,7 @@ __all__ = [
     "Reply",
     "Response",
     "ServedFile",
+    "SessionEvent",
     "Source",
     "Uplink",
 ]
@@ -118,7 +123,10 @@ class LwM2MServer:
         definitions: Definitions,
         loop: asyncio.AbstractEventLoop,
         wall: Callable[[], float],
+        coaps: CoapsSettings | None = None,
+        dtls: DtlsServer | None = None,
     ) -> None:
+        """``dtls`` None, or ``coaps`` None or not enabled: without DTLS."""
         self._settings = settings
         self._definitions = definitions
         self._loop = loop
@@ -143,9 +151,22 @@ class LwM2MServer:
         self._tcp = TcpBearer(
             settings, loop, self._connected, self._receive_stream, self._disconnected, self._pump
         )
+        self._coaps: DtlsBearer | None = None
+        self.session_event: Callable[[SessionEvent], None] = lambda _: None  # of DTLS: told in the loop
+        if dtls is not None and coaps is not None and coaps.enabled:
+            self._coaps = DtlsBearer(
+                settings,
+                coaps,
+                dtls,
+                loop,
+                self._receive,
+                lambda event: self.session_event(event),
+                self._pump,
+            )
         self._streaming = False  # there are connections, or something is left of them
         self.log: ProtocolLog | None = None  # is shown every message
         self.files: Callable[[str], ServedFile | None] = lambda _: None  # what devices fetch, by its link
+        self.bootstrap: BootstrapUplink | None = None  # who bootstraps devices, if anybody
         self._pending: dict[int, _Pending] = {}
         self._open: dict[Client, set[int]] = {}  # the same by device, only those that wait for something
         self._timer: asyncio.TimerHandle | None = None
@@ -171,6 +192,16 @@ class LwM2MServer:
         return self._tcp
 
     @property
+    def coaps_port(self) -> int:
+        """The UDP port of CoAP over DTLS in use; 0 when there is none."""
+        return 0 if self._coaps is None else self._coaps.port
+
+    @property
+    def coaps(self) -> DtlsBearer | None:
+        """The DTLS bearer, None when there is none."""
+        return self._coaps
+
+    @property
     def bearer(self) -> UdpBearer:
         """The UDP bearer, for its counters."""
         return self._bearer
@@ -178,13 +209,18 @@ class LwM2MServer:
     def start(self, uplink: Uplink) -> None:
         """Open the ports; from now on ``uplink`` is called. Raises PortInUse."""
         self._uplink = uplink
-        self._bearer.start()
-        if self._settings.tcp:
-            self._tcp.start(self._bearer.port)
+        if self._settings.nosec != "off":
+            self._bearer.start()
+        if self._settings.tcp and self._settings.tcp_nosec != "off":
+            self._tcp.start(self._bearer.port or self._settings.port)
+        if self._coaps is not None:
+            self._coaps.start()
 
     def stop(self) -> None:
-        """Close the port; requests under way end as cancelled."""
+        """Close the ports; requests under way end as cancelled."""
         self._bearer.stop()
+        if self._coaps is not None:
+            self._coaps.stop()
         self._tcp.stop()
         if self._timer is not None:
             self._timer.cancel()
@@ -207,6 +243,14 @@ class LwM2MServer:
             objects,
             Model.of(self._definitions, objects.object_versions(version)),
         )
+
+    def peer(self, stored: Sequence[object]) -> Peer:
+        """The peer that its ``to_json`` wrote; raises ValueError on anything else."""
+        if isinstance(stored, list) and stored[:1] == ["dtls"]:
+            return LostSession(stored[1]) if self._coaps is None else self._coaps.restored(stored)
+        if isinstance(stored, list) and stored[:1] == ["tcp"]:
+            return TcpPeer.from_json(stored)
+        return UdpPeer.from_json(stored)
 
     def restore_observation(self, observation: Observation) -> None:
         """After a restart: notifications with this token are ours."""
@@ -324,6 +368,9 @@ class LwM2MServer:
     def _transmit(self, pending: _Pending) -> None:
         client, operation, cancel = pending.client, pending.operation, pending.cancels
         pending.peer = client.peer
+        if type(client.peer) is LostSession or (type(client.peer) is DtlsSession and client.peer.closed):
+            self._end_later(pending, "not connected")
+            return
         code, options, payload = encode_request(client, operation, pending.tried)
         observes = pending.observation is not None
         if observes and self._engine(client.peer).open_requests(client.peer) >= _OBSERVES_IN_LINE:
@@ -382,6 +429,8 @@ class LwM2MServer:
     def _source(self, peer: Peer) -> Source:
         if type(peer) is TcpPeer:
             return Source(peer, self._tcp.name, self._tcp.identity(peer))
+        if type(peer) is DtlsSession:
+            return Source(peer, DtlsBearer.name, peer.identity)
         assert isinstance(peer, UdpPeer)
         return Source(peer, self._bearer.name, self._bearer.identity(peer))
 
@@ -404,9 +453,9 @@ class LwM2MServer:
         if self.log is not None:
             self.log.record(incoming, self._tcp.name, peer, data)
 
-    def _receive(self, data: bytes, peer: UdpPeer, now: float) -> None:
+    def _receive(self, data: bytes, peer: UdpPeer | DtlsSession, now: float) -> None:
         if self.log is not None:
-            self.log.record(True, "UDP", peer, data)
+            self.log.record(True, "UDP" if type(peer) is UdpPeer else DtlsBearer.name, peer, data)
         for event in self._endpoint.receive_datagram(data, peer, now):
             self._dispatch(event, now)
 
@@ -424,7 +473,7 @@ class LwM2MServer:
 
     def _on_request(self, request: RequestReceived) -> None:
         assert self._uplink is not None
-        serve(request, self._source(request.peer), self._uplink, self, self.files)
+        serve(request, self._source(request.peer), self._uplink, self, self.files, self.bootstrap)
 
     def answer(
         self,
@@ -479,8 +528,6 @@ class LwM2MServer:
             self._engine(event.peer).refuse_notification(event, now, reset=False)
             self._uplink.strange_notification(observation, source)
             return
-        if moved:
-            client.peer = event.peer  # the same identity, elsewhere: answers and requests go there now
         message = event.message
         number = event.observe
         if not event.final and number is not None:
@@ -523,13 +570,20 @@ class LwM2MServer:
         self._pump()
 
     def _pump(self) -> None:
-        transmit = self._bearer.transmit
+        transmit, coaps = self._bearer.transmit, self._coaps
         log_it = None if self.log is None else self.log.record
         for data, peer in self._endpoint.take_datagrams():
-            if log_it is not None:
-                log_it(False, "UDP", peer, data)
-            transmit(data, peer)
+            if type(peer) is UdpPeer:
+                if log_it is not None:
+                    log_it(False, "UDP", peer, data)
+                transmit(data, peer)
+            elif coaps is not None and coaps.transmit(data, peer) and log_it is not None:
+                log_it(False, DtlsBearer.name, peer, data)
         due = self._endpoint.next_timer()
+        if coaps is not None:
+            later = coaps.flush()
+            if later is not None and (due is None or later < due):
+                due = later
         if self._streaming:
             for data, peer in self._stream.take_outgoing(self._loop.time()):
                 self._tcp.transmit(data, peer)
@@ -562,6 +616,8 @@ class LwM2MServer:
         now = self._loop.time()
         for event in self._endpoint.handle_timer(now):
             self._dispatch(event, now)
+        if self._coaps is not None:
+            self._coaps.handle_timer(now)
         if self._streaming:
             for event in self._stream.handle_timer(now):
                 self._dispatch(event, now)

@@ -170,11 +170,11 @@ class CoapsSettings:
         metadata={"unit": "", "doc": "Serve CoAP over DTLS."},
     )
     port: int = field(
-        default=5684,
+        default=-1,
         metadata={
             "unit": "",
-            "doc": "UDP port for CoAP over DTLS; 0 takes a free one.",
-            "min": 0,
+            "doc": "UDP port for CoAP over DTLS; -1 takes the number after coap.port (5684), 0 a free one.",
+            "min": -1,
             "max": 65535,
         },
     )

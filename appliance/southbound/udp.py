@@ -89,7 +89,7 @@ class UdpPeer(NamedTuple):
 
 
 class UdpBearer:
-    """The UDP sockets of one CoAP port.
+    """The UDP sockets of one port: ``port``, which ``setting`` names; None is that of CoAP without security.
 
     ``receive(data, peer, now)`` is called per datagram, ``burst_done()`` once after each burst (the moment to
     transmit what the burst caused). Both run in the event loop and must not raise.
@@ -103,8 +103,12 @@ class UdpBearer:
         loop: asyncio.AbstractEventLoop,
         receive: Callable[[bytes, UdpPeer, float], None],
         burst_done: Callable[[], None],
+        port: int | None = None,
+        setting: str = "coap.port",
     ) -> None:
         self._settings = settings
+        self._port = settings.port if port is None else port
+        self._setting = setting
         self._loop = loop
         self._receive = receive
         self._burst_done = burst_done
@@ -119,11 +123,11 @@ class UdpBearer:
 
     def start(self) -> None:
         """Bind every address of `coap.bind`; raises PortInUse, or OSError when none can be bound."""
-        port = self._settings.port
+        port = self._port
         problems: list[str] = []
         for host in self._settings.bind:
             try:
-                bound = _bind(host, port, self._settings.receive_buffer_bytes)
+                bound = _bind(host, port, self._settings.receive_buffer_bytes, self._setting)
             except PortInUse:
                 self.stop()
                 raise
@@ -223,7 +227,7 @@ class UdpBearer:
         return peer
 
 
-def _bind(host: str, port: int, receive_buffer_bytes: int) -> socket.socket:
+def _bind(host: str, port: int, receive_buffer_bytes: int, setting: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -239,7 +243,7 @@ def _bind(host: str, port: int, receive_buffer_bytes: int) -> socket.socket:
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:
-            raise PortInUse.of("udp", host, port, "coap.port") from error
+            raise PortInUse.of("udp", host, port, setting) from error
         raise
     return bound
 

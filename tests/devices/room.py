@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Coroutine
 from pathlib import Path as File
+from types import SimpleNamespace
 from typing import Any
 
 from aiocoap import Message
@@ -16,13 +17,16 @@ from aiocoap.numbers import codes, types
 
 from appliance.broker.broker import Broker
 from appliance.broker.entities import JournalRow
+from appliance.devices.admission import Admission
 from appliance.devices.console import Devices
 from appliance.devices.gateway import Gateways
+from appliance.devices.identity_use import IdentityUse
 from appliance.devices.observations import Observations
 from appliance.devices.presence import Presence
 from appliance.devices.profiles import Profiles
 from appliance.devices.registry import Registration, Registry
 from appliance.devices.settings import DevicesSettings
+from appliance.devices.strangers import Strangers
 from appliance.devices.tasks import Tasks
 from appliance.devices.templates import Templates
 from appliance.devices.translation import Translation
@@ -41,6 +45,32 @@ EPOCH = 1.8e9
 
 def peer(port: int, host: str = "192.0.2.1") -> UdpPeer:
     return UdpPeer(socket.AF_INET, (host, port), b"")
+
+
+class KeyRing:
+    """What admission asks the vault, written down by the test."""
+
+    def __init__(self) -> None:
+        self.devices: dict[str, SimpleNamespace] = {}
+        self.identities: dict[str, SimpleNamespace] = {}
+
+    def add(self, endpoint_name: str, *identities: str, nosec: bool = False, **more: Any) -> None:
+        """A device with a credential for each identity."""
+        credentials = []
+        for identity in identities:
+            facts = {"purpose": "server", "state": "active", "expires_at": None, **more}
+            credential = SimpleNamespace(identity=identity, endpoint_name=endpoint_name, **facts)
+            self.identities[identity] = credential
+            credentials.append(credential)
+        self.devices[endpoint_name] = SimpleNamespace(
+            endpoint_name=endpoint_name, nosec=nosec, blocked=False, credentials=tuple(credentials)
+        )
+
+    def device(self, endpoint_name: str) -> SimpleNamespace | None:
+        return self.devices.get(endpoint_name)
+
+    def by_identity(self, identity: str) -> SimpleNamespace | None:
+        return self.identities.get(identity)
 
 
 class Room:
@@ -81,6 +111,19 @@ class Room:
             self.settings, self.server, self.registry, self.observations, self.translation, self.wall
         )
         self.profiles = Profiles(self.state)
+        self.strangers = Strangers(self.database, self.wall)
+        self.uses = IdentityUse(self.database, self.wall)
+        self.vault = KeyRing()
+        self.promoted: list[str] = []
+        self.nosec = {"UDP": "everyone", "TCP": "everyone"}
+        self.admission = Admission(
+            self.vault,  # type: ignore[arg-type]
+            self.strangers,
+            self.uses,
+            self.nosec,
+            self.wall,
+            self.promoted.append,
+        )
         self.uplink = DeviceUplink(
             self.settings,
             self.server,
@@ -89,6 +132,7 @@ class Room:
             self.translation,
             self.gateways,
             self.profiles,
+            self.admission,
             lambda: self.now,
             self.wall,
         )

@@ -201,11 +201,17 @@ class Gateway:
 
     def __init__(self, state: Path, **settings: Any) -> None:
         self.state = state
-        self._settings = {"coap.port": 0, "http.port": 0, "coap.bind": "127.0.0.1", **settings}
+        self._settings = {
+            "coap.port": 0,
+            "http.port": 0,
+            "coap.bind": "127.0.0.1",
+            "coaps.port": 0,
+            **settings,
+        }
         self._process: LineProcess | None = None
         self.start()
         made = subprocess.run(
-            [*HOMARD, "token", "create", "peers", "--scopes", "read,operate", "--state", str(state)],
+            [*HOMARD, "token", "create", "peers", "--scopes", "read,operate,admin", "--state", str(state)],
             capture_output=True, text=True, check=True, cwd=REPOSITORY,
         )  # fmt: skip
         self.token = made.stdout.strip().splitlines()[-1]
@@ -220,10 +226,17 @@ class Gateway:
         assert ready["ready"] is True
         self.coap_port, self.http_port = ready["coap"], ready["http"]
         self._settings |= {"coap.port": self.coap_port, "http.port": self.http_port}
+        self.coaps_port = ready.get("coaps") or 0
+        if "coaps.port" in self._settings:
+            self._settings["coaps.port"] = self.coaps_port
 
     @property
     def uri(self) -> str:
         return f"coap://127.0.0.1:{self.coap_port}"
+
+    @property
+    def coaps_uri(self) -> str:
+        return f"coaps://127.0.0.1:{self.coaps_port}"
 
     @property
     def stream_uri(self) -> str:

@@ -12,7 +12,7 @@ from aiocoap.numbers import codes, types
 
 from appliance.lwm2m.operations import Execute, Observe, Read
 from appliance.lwm2m.path import Path
-from appliance.southbound.client import Peer, peer_from_json, same_place
+from appliance.southbound.client import Peer, same_place
 from appliance.southbound.log import ProtocolLog
 from appliance.southbound.server import Observation
 from appliance.southbound.tcp import TcpPeer
@@ -63,7 +63,7 @@ def test_a_peer_as_it_is_stored_has_no_connection(bench: Bench) -> None:
     async def run() -> None:
         await bench.device("TCP")
         peer = bench.client.peer
-        stored = peer_from_json(json.loads(peer.to_json()))
+        stored = bench.server.peer(json.loads(peer.to_json()))
         assert str(stored) == str(peer)
         assert not same_place(stored, peer)
         bench.client.peer = stored
@@ -73,9 +73,9 @@ def test_a_peer_as_it_is_stored_has_no_connection(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("stored", [["tcp"], ["tcp", 1], ["tcp", "::1", None], ["sms", "::1", 1], [], [2]])
-def test_what_is_no_stored_peer_is_one_error(stored: list[Any]) -> None:
+def test_what_is_no_stored_peer_is_one_error(bench: Bench, stored: list[Any]) -> None:
     with pytest.raises(ValueError, match="not a stored"):
-        peer_from_json(stored)
+        bench.server.peer(stored)
 
 
 def test_stopping_ends_what_is_under_way_and_every_connection(bench: Bench, bearer: str) -> None:

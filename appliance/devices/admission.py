@@ -1,0 +1,207 @@
+"""Who may be which device: the identity that the transport proved against the endpoint name (OMA Core §8.1;
+traps 11, 20 and 42).
+
+The law of this file: an endpoint name is a claim, an identity is a proof. Whoever has proved one is the
+device that the vault gave it to, and nobody else; whoever has proved nothing (NoSec) is let in only where the
+listener, or a person for this device, allows it, and never as a device that has a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from appliance.devices.identity_use import IdentityUse
+from appliance.devices.registry import Registration
+from appliance.devices.strangers import Strangers
+from appliance.southbound.server import Reply, Source
+from appliance.vault.vault import Credential, Device, Vault
+
+
+class Refused(Exception):
+    """It is not let in: 4.03 when it may not at all (``forbidden``), else 4.00. ``said`` is what the device
+    is told; the message is the sentence for the operator, which may say more than a stranger should know.
+    """
+
+    def __init__(self, forbidden: bool, said: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.forbidden = forbidden
+        self.said = said
+
+    def answer(self, reply: Reply) -> None:
+        """Tell the device."""
+        (reply.forbidden if self.forbidden else reply.bad_request)(self.said)
+
+
+class Admission:
+    """The door of the registration and of the bootstrap interface.
+
+    ``nosec`` is the policy of each bearer without security by its name: "allowed", "everyone" or "off".
+    ``promote`` is called with an identity that was used for the first time since it was staged; it may be
+    slow, so it runs elsewhere.
+    """
+
+    def __init__(
+        self,
+        vault: Vault,
+        strangers: Strangers,
+        uses: IdentityUse,
+        nosec: Mapping[str, str],
+        wall: Callable[[], float],
+        promote: Callable[[str], None],
+    ) -> None:
+        self._vault = vault
+        self._strangers = strangers
+        self._uses = uses
+        self._nosec = nosec
+        self._wall = wall
+        self._promote = promote
+
+    def register(self, endpoint_name: str | None, source: Source) -> str:
+        """The endpoint name of who registers; raises Refused."""
+        return self._admit(endpoint_name, source, "server")
+
+    def bootstrap(self, endpoint_name: str | None, source: Source) -> str:
+        """The endpoint name of who asks to be bootstrapped; raises Refused."""
+        return self._admit(endpoint_name, source, "bootstrap")
+
+    def owner(self, source: Source) -> str | None:
+        """The device that a proven identity stands for, None for NoSec and for what does not open."""
+        if source.identity is None:
+            return None
+        credential = self._vault.by_identity(source.identity)
+        return None if credential is None or self._lapsed(credential) else credential.endpoint_name
+
+    def opens(self, identity: str) -> bool:
+        """Whether an identity is let in at all, whatever it asks."""
+        credential = self._vault.by_identity(identity)
+        return credential is not None and not self._lapsed(credential)
+
+    def same(self, registration: Registration, source: Source) -> bool:
+        """Whether a message is from the device of this registration, which may have a new key meanwhile."""
+        if source.identity == registration.client.identity:
+            return True
+        # From none to some, or from some to none, is another device: it has to register again.
+        return registration.client.identity is not None and self.owner(source) == registration.endpoint_name
+
+    def strange(self, registration: Registration, source: Source) -> None:
+        """Somebody else used the location of a registration: for the page of the device."""
+        who = "Somebody without security" if source.identity is None else _shown(source.identity)
+        registration.warn(f"{who} used this registration from {source.peer}; it was refused.")
+
+    def still(self, registration: Registration) -> str:
+        """Why a living registration may not go on, "" when it may: after the vault has changed."""
+        identity, name = registration.client.identity, registration.endpoint_name
+        device = self._vault.device(name)
+        if device is not None and device.blocked:
+            return f"{name} is blocked."
+        if identity is None:
+            speaker = registration.gateway or registration
+            return self._without_security(
+                speaker.endpoint_name, speaker.client.bearer, self._vault.device(speaker.endpoint_name)
+            )
+        if registration.gateway is not None:
+            return ""  # its gateway is asked
+        credential = self._vault.by_identity(identity)
+        if credential is None:
+            return f"{_shown(identity)} is not in the vault any more."
+        return self._lapsed(credential)
+
+    def _admit(self, endpoint_name: str | None, source: Source, purpose: str) -> str:
+        if source.identity is None:
+            return self._unproven(endpoint_name, source)
+        identity = source.identity
+        credential = self._vault.by_identity(identity)
+        if credential is None:
+            sentence = (
+                f"{_shown(identity)} is trusted by its issuer, but no device has this identity; accept it "
+                "here, or add the device."
+            )
+            raise self._refuse(True, endpoint_name or "", source, "not known here", sentence)
+        name = credential.endpoint_name
+        lapsed = self._lapsed(credential)
+        if lapsed:
+            raise self._refuse(True, name, source, "not let in", lapsed)
+        if endpoint_name is not None and endpoint_name != name:
+            sentence = (
+                f'{_shown(identity)} belongs to "{name}", but the device calls itself "{endpoint_name}": '
+                "set that endpoint name in the device, or give it a key of its own."
+            )
+            raise self._refuse(
+                False, endpoint_name, source, "this endpoint name is not that of your key", sentence
+            )
+        if credential.purpose != purpose:
+            sentence = (
+                f"{_shown(identity)} is for bootstrap only, and the device used it to register."
+                if purpose == "server"
+                else f"{_shown(identity)} is a key for this server, and the device asked to be bootstrapped "
+                "with it; give the device a bootstrap key."
+            )
+            raise self._refuse(False, name, source, "this key is for something else", sentence)
+        self._uses.used(identity)
+        if credential.state == "staged":
+            self._promote(identity)
+        self._strangers.forget(name, identity)
+        return name
+
+    def _unproven(self, endpoint_name: str | None, source: Source) -> str:
+        if not endpoint_name:
+            raise Refused(
+                False,
+                "ep is missing, and nothing else tells who you are",
+                "A device came without security and without an endpoint name.",
+            )
+        device = self._vault.device(endpoint_name)
+        if device is not None and device.blocked:
+            raise self._refuse(True, endpoint_name, source, "not let in", f"{endpoint_name} is blocked.")
+        if self._strangers.blocked(endpoint_name, ""):
+            raise self._refuse(True, endpoint_name, source, "not let in", f"{endpoint_name} is blocked.")
+        refusal = self._without_security(endpoint_name, source.bearer, device)
+        if refusal:
+            raise self._refuse(True, endpoint_name, source, "not let in without security", refusal)
+        return endpoint_name
+
+    def _without_security(self, endpoint_name: str, bearer: str, device: Device | None) -> str:
+        if device is not None and device.nosec:
+            return ""
+        if device is not None and any(one.state != "revoked" for one in device.credentials):
+            return (
+                f"{endpoint_name} came without security (NoSec), but it has a key: configure that key in the "
+                "device, or allow NoSec for it."
+            )
+        if self._nosec.get(bearer, "allowed") == "everyone":
+            return ""
+        return (
+            f"{endpoint_name} came without security (NoSec), which is allowed only for devices for which "
+            "somebody allowed it."
+        )
+
+    def _lapsed(self, credential: Credential) -> str:
+        device = self._vault.device(credential.endpoint_name)
+        if device is None or device.blocked:
+            return f"{credential.endpoint_name} is blocked."
+        if credential.state == "revoked":
+            return f"{_shown(credential.identity)} was revoked; give {credential.endpoint_name} a new key."
+        if credential.expires_at is not None and credential.expires_at <= self._wall():
+            return f"{_shown(credential.identity)} has expired; give {credential.endpoint_name} a new key."
+        return ""
+
+    def _refuse(
+        self, forbidden: bool, endpoint_name: str, source: Source, said: str, sentence: str
+    ) -> Refused:
+        identity = source.identity or ""
+        self._strangers.knock(endpoint_name, identity, str(source.peer), source.bearer, sentence)
+        if identity and self._vault.by_identity(identity) is not None:
+            self._uses.failed(identity, sentence)
+        return Refused(forbidden, said, sentence)
+
+
+def _shown(identity: str) -> str:
+    """An identity as a person reads it, at the start of a sentence."""
+    kind, _, name = identity.partition(":")
+    words = {
+        "psk": "The PSK identity",
+        "rpk": "The raw public key",
+        "x509": "The certificate of",
+        "oscore": "The OSCORE context",
+    }
+    return f"{words.get(kind, kind)} {name[:16] + '…' if kind == 'rpk' else name}"

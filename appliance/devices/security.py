@@ -1,0 +1,301 @@
+"""The devices side of trust: who knocked, who came in and how, and what a change in the vault does to them.
+
+Called in the event loop, but for what says otherwise.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from appliance.devices.admission import Admission
+from appliance.devices.errors import DeviceError
+from appliance.devices.identity_use import IdentityUse
+from appliance.devices.registry import Registry
+from appliance.devices.session_store import SessionStore
+from appliance.devices.strangers import Stranger, Strangers
+from appliance.devices.uplink import DeviceUplink
+from appliance.southbound.dtls.server import Ended, Established
+from appliance.southbound.server import LwM2MServer, SessionEvent
+from appliance.storage.errors import StorageFull
+from appliance.vault.doorkeeper import Doorkeeper
+from appliance.vault.errors import VaultError
+from appliance.vault.identities import psk_identity
+from appliance.vault.vault import Device, NewCredential, NewDevice, Vault
+from appliance.vault.verdict import Verdict
+
+log = logging.getLogger(__name__)
+
+_KINDS: Final = {"invalid": "invalid", "conflict": "conflict", "not_found": "not_found"}
+
+
+class Gate:
+    """What a handshake asks: the doorkeeper, and whom he sends away is noted with what he showed."""
+
+    def __init__(self, doorkeeper: Doorkeeper, strangers: Strangers, uses: IdentityUse, vault: Vault) -> None:
+        self._doorkeeper = doorkeeper
+        self._strangers = strangers
+        self._uses = uses
+        self._vault = vault
+        # What the handshake under way showed, until `Failed` tells from where it came.
+        self._shown: dict[str, dict[str, str]] = {}
+
+    def psk_key(self, identity: bytes) -> bytes | None:
+        """The key of an identity, None when it does not open."""
+        if self._strangers.blocked("", psk_identity(identity)):
+            return None
+        return self._doorkeeper.psk_key(identity)
+
+    def psk(self, identity: bytes) -> Verdict:
+        """Whether it is let in, after it has shown that it knows the key."""
+        return self._doorkeeper.psk(identity)
+
+    def raw_public_key(self, spki: bytes) -> Verdict:
+        """Whether the owner of a raw public key is let in."""
+        verdict = self._doorkeeper.raw_public_key(spki)
+        if verdict.refusal:
+            self._keep(verdict.identity, {"spki_hex": spki.hex()})
+        return verdict
+
+    def certificate(self, chain: tuple[bytes, ...]) -> Verdict:
+        """Whether the owner of a certificate is let in."""
+        verdict = self._doorkeeper.certificate(chain)
+        if verdict.refusal and chain:
+            try:
+                pem = x509.load_der_x509_certificate(chain[0]).public_bytes(Encoding.PEM).decode()
+            except ValueError:
+                return verdict
+            self._keep(verdict.identity, {"certificate_pem": pem})
+        return verdict
+
+    def failed(self, identity: str, address: str, sentence: str) -> None:
+        """A handshake came to nothing: for the operator."""
+        material = self._shown.pop(identity, None)
+        credential = self._vault.by_identity(identity) if identity else None
+        if credential is not None:
+            self._uses.failed(identity, sentence)
+            return
+        self._strangers.knock("", identity, address, "DTLS", sentence, material)
+
+    def _keep(self, identity: str, material: dict[str, str]) -> None:
+        if len(self._shown) > 64:
+            self._shown.clear()
+        self._shown[identity] = material
+
+
+class Security:
+    """For the page and the API, and for the composition that tells what happens."""
+
+    def __init__(
+        self,
+        vault: Vault,
+        gate: Gate,
+        strangers: Strangers,
+        uses: IdentityUse,
+        admission: Admission,
+        registry: Registry,
+        server: LwM2MServer,
+        uplink: DeviceUplink,
+        store: SessionStore | None,
+        bootstrapping: Callable[[str], tuple[str, float] | None],
+    ) -> None:
+        """``bootstrapping`` gives the sentence and time of a session under way, None without one."""
+        self._vault = vault
+        self._gate = gate
+        self._strangers = strangers
+        self._uses = uses
+        self._admission = admission
+        self._registry = registry
+        self._server = server
+        self._uplink = uplink
+        self._store = store
+        self._bootstrapping = bootstrapping
+
+    # What happens
+
+    def session_event(self, event: SessionEvent) -> None:
+        """Of DTLS."""
+        if isinstance(event, Established):
+            session = event.session
+            self._uses.used(session.identity)
+            if self._store is not None:
+                self._store.established(session)
+        elif isinstance(event, Ended):
+            if self._store is not None:
+                self._store.ended(event.session.id)
+        else:
+            log.info("a DTLS handshake from %s failed: %s", event.address, event.sentence)
+            self._gate.failed(event.identity, str(event.address), event.sentence)
+
+    def vault_changed(self, endpoint_names: set[str]) -> None:
+        """The vault changed for these devices: whoever is in and may not be any more goes."""
+        coaps = self._server.coaps
+        if coaps is not None:
+            revoked = False
+            for session in list(coaps.sessions.sessions()):
+                credential = self._vault.by_identity(session.identity)
+                if credential is not None and credential.endpoint_name not in endpoint_names:
+                    continue
+                if not self._admission.opens(session.identity):
+                    coaps.drop(session, "its identity is not let in any more")
+                    revoked = True
+            if endpoint_names or revoked:
+                coaps.sessions.renew_secrets()
+        for name in endpoint_names:
+            registration = self._registry.named(name)
+            if registration is None or registration.ended:
+                continue
+            reason = self._admission.still(registration)
+            if reason:
+                log.info("%s: the registration ends: %s", name, reason)
+                try:
+                    self._uplink.revoke(registration, reason)
+                except StorageFull as error:
+                    log.error("%s: its end could not be stored: %s", name, error)
+
+    # What people see
+
+    def contact(self, endpoint_name: str) -> dict[str, Any]:
+        """How far a device has come: ``state`` waiting, failed, bootstrapping, registered or gone; ``text``
+        one sentence; ``at`` since when, null when nothing was heard. Safe in any thread.
+        """
+        device = self._vault.device(endpoint_name)
+        registration = self._registry.named(endpoint_name)
+        if registration is not None and not registration.ended:
+            how = registration.client.identity or "without security"
+            return _contact(
+                "registered",
+                f"Registered over {registration.client.bearer}, {how}.",
+                registration.registered_at,
+            )
+        running = self._bootstrapping(endpoint_name)
+        if running is not None:
+            return _contact("bootstrapping", *running)
+        failure = self._last_failure(device, endpoint_name)
+        if failure is not None and (registration is None or failure[1] > registration.seen_at):
+            return _contact("failed", *failure)
+        if registration is not None:
+            return _contact(
+                "gone", f"It was registered and is not any more ({registration.ended}).", registration.seen_at
+            )
+        heard = self._heard(device)
+        if heard:
+            return _contact("waiting", "Its handshake succeeded; it has not registered yet.", heard)
+        return _contact("waiting", "Nothing was heard from it yet.", None)
+
+    def used(self, identity: str) -> dict[str, Any]:
+        """``last_used_at`` and ``last_failure`` of an identity. Safe in any thread."""
+        use = self._uses.get(identity)
+        failure = {"at": _iso(use.failed_at), "text": use.text} if use.failed_at else None
+        return {"last_used_at": _iso(use.used_at) if use.used_at else None, "last_failure": failure}
+
+    def strangers(self) -> list[dict[str, Any]]:
+        """The quarantine list, the newest first. Safe in any thread."""
+        return [
+            stranger.to_api()
+            for stranger in sorted(self._strangers, key=lambda one: one.last_seen_at, reverse=True)
+        ]
+
+    def ignore(self, stranger_id: int) -> dict[str, Any]:
+        """Do not show it any more. Raises DeviceError("not_found")."""
+        return self._strangers.mark(stranger_id, "ignored").to_api()
+
+    def block(self, stranger_id: int) -> dict[str, Any]:
+        """Never let it in. Raises DeviceError("not_found")."""
+        return self._strangers.mark(stranger_id, "blocked").to_api()
+
+    def forget(self, stranger_id: int) -> None:
+        """Take it off the list. Raises DeviceError("not_found")."""
+        self._strangers.remove(stranger_id)
+
+    def acceptance(self, stranger_id: int, endpoint_name: str | None) -> Acceptance:
+        """What accepting a stranger would do to the vault. Raises DeviceError."""
+        return Acceptance.of(self._strangers.get(stranger_id), endpoint_name)
+
+    def accepted(self, stranger_id: int) -> None:
+        """It is in the vault now."""
+        self._strangers.remove(stranger_id)
+
+    def _last_failure(self, device: Device | None, endpoint_name: str) -> tuple[str, float] | None:
+        failures: list[tuple[str, float]] = []
+        for credential in () if device is None else device.credentials:
+            use = self._uses.get(credential.identity)
+            if use.failed_at > use.used_at:
+                failures.append((use.text, use.failed_at))
+        made_at = 0.0 if device is None else device.made_at
+        failures.extend(
+            (one.reason, one.last_seen_at)
+            for one in self._strangers.named(endpoint_name)
+            if one.last_seen_at >= made_at
+        )
+        return max(failures, key=lambda failure: failure[1], default=None)
+
+    def _heard(self, device: Device | None) -> float:
+        if device is None:
+            return 0.0
+        return max((self._uses.get(one.identity).used_at for one in device.credentials), default=0.0)
+
+
+class Acceptance:
+    """Letting a stranger in: carried out in any thread, as the vault writes to disk."""
+
+    def __init__(self, endpoint_name: str, credential: NewCredential | None) -> None:
+        self.endpoint_name = endpoint_name
+        self._credential = credential
+
+    @classmethod
+    def of(cls, stranger: Stranger, endpoint_name: str | None) -> Acceptance:
+        """Raises DeviceError when more must be known."""
+        name = endpoint_name or stranger.endpoint_name
+        material = stranger.material
+        if not name and stranger.identity.startswith("x509:"):
+            name = stranger.identity.partition(":")[2]
+        if not name:
+            raise DeviceError(
+                "invalid", "whose key it is must be said", "Give the endpoint name of the device."
+            )
+        if "spki_hex" in material:
+            return cls(name, NewCredential("server", "rpk", spki=bytes.fromhex(material["spki_hex"])))
+        if "certificate_pem" in material:
+            certificate = x509.load_pem_x509_certificate(material["certificate_pem"].encode())
+            return cls(
+                name, NewCredential("server", "x509", certificate=certificate.public_bytes(Encoding.DER))
+            )
+        if stranger.identity:
+            raise DeviceError(
+                "invalid",
+                "a key cannot be accepted without knowing it",
+                f"Add the device {name} with its identity and its key.",
+            )
+        return cls(name, None)
+
+    def carry_out(self, vault: Vault, by: str) -> Device:
+        """Raises DeviceError."""
+        try:
+            known = vault.device(self.endpoint_name)
+            if known is None:
+                credentials = () if self._credential is None else (self._credential,)
+                nosec = self._credential is None
+                vault.add([NewDevice(self.endpoint_name, nosec=nosec, credentials=credentials)], by)
+            elif self._credential is None:
+                vault.update(self.endpoint_name, by, nosec=True)
+            else:
+                vault.add_credential(self.endpoint_name, self._credential, by)
+            made = vault.device(self.endpoint_name)
+        except VaultError as error:
+            raise DeviceError("conflict" if error.kind == "conflict" else "invalid", str(error)) from error
+        assert made is not None
+        return made
+
+
+def _contact(state: str, text: str, at: float | None) -> dict[str, Any]:
+    return {"state": state, "text": text, "at": None if at is None else _iso(at)}
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,191 @@
+"""Who knocked and was not let in: the quarantine list.
+
+The law of this file: what strangers can make us remember is capped. An entry is made per name and identity,
+the oldest that waits for a person goes first, and how often somebody knocks is written once a minute at most.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from appliance.devices.errors import DeviceError
+from appliance.storage.database import Database
+from appliance.storage.errors import StorageError
+
+log = logging.getLogger(__name__)
+
+MAX_STRANGERS: Final = 500
+_WRITE_EVERY_S: Final = 60.0
+_MAX_TEXT: Final = 300
+
+State = Literal["waiting", "ignored", "blocked"]
+
+_SAVE: Final = "INSERT OR REPLACE INTO stranger(id, state) VALUES (?,?)"
+_FORGET: Final = "DELETE FROM stranger WHERE id = ?"
+
+
+@dataclass(slots=True)
+class Stranger:
+    """One of them. Times are epoch seconds; ``material`` is what it showed of itself and is public: a raw
+    public key (``spki_hex``) or a certificate (``certificate_pem``), by which it can be accepted.
+    """
+
+    id: int
+    endpoint_name: str
+    identity: str
+    address: str
+    bearer: str
+    first_seen_at: float
+    last_seen_at: float
+    reason: str
+    count: int = 1
+    state: State = "waiting"
+    material: dict[str, str] = field(default_factory=dict)
+    written_at: float = 0.0
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether it can be let in with what is known of it; for a key (PSK) somebody must tell the key."""
+        return bool(self.material) or (not self.identity and bool(self.endpoint_name))
+
+    def to_api(self) -> dict[str, Any]:
+        """The shape of the API."""
+        return {
+            "id": self.id,
+            "endpoint_name": self.endpoint_name,
+            "identity": self.identity or None,
+            "address": self.address,
+            "bearer": self.bearer,
+            "first_seen_at": _iso(self.first_seen_at),
+            "last_seen_at": _iso(self.last_seen_at),
+            "count": self.count,
+            "reason": self.reason,
+            "state": self.state,
+            "can_accept": self.acceptable,
+        }
+
+
+class Strangers:
+    """The list. In memory, and every entry in a row of its own."""
+
+    def __init__(self, database: Database, wall: Callable[[], float]) -> None:
+        self._database = database
+        self._wall = wall
+        self._known: dict[tuple[str, str], Stranger] = {}  # the one seen longest ago first
+        self._last_id = 0
+
+    def __iter__(self) -> Iterator[Stranger]:
+        return iter(list(self._known.values()))
+
+    def load(self) -> None:
+        """Take back what the database holds."""
+        for number, state in self._database.read("SELECT id, state FROM stranger ORDER BY id", ()):
+            stored = json.loads(state)
+            self._last_id = max(self._last_id, number)
+            try:
+                stranger = Stranger(number, **stored)
+            except TypeError as error:
+                log.warning("an entry of the quarantine list is not readable: %s", error)
+                continue
+            self._known[stranger.endpoint_name, stranger.identity] = stranger
+
+    def knock(
+        self,
+        endpoint_name: str,
+        identity: str,
+        address: str,
+        bearer: str,
+        reason: str,
+        material: Mapping[str, str] | None = None,
+    ) -> Stranger:
+        """Somebody who is not let in: a new entry, or one more knock of a known one."""
+        now = self._wall()
+        key = (endpoint_name[:_MAX_TEXT], identity[:_MAX_TEXT])
+        stranger = self._known.pop(key, None)
+        if stranger is None:
+            self._make_room()
+            self._last_id += 1
+            stranger = Stranger(self._last_id, *key, address, bearer, now, now, reason[:_MAX_TEXT])
+        else:
+            stranger.count += 1
+        stranger.address, stranger.bearer, stranger.last_seen_at = address, bearer, now
+        stranger.reason = reason[:_MAX_TEXT]
+        if material:
+            stranger.material = dict(material)
+        self._known[key] = stranger
+        if now - stranger.written_at >= _WRITE_EVERY_S or now < stranger.written_at:
+            self._write(stranger)
+        return stranger
+
+    def blocked(self, endpoint_name: str, identity: str) -> bool:
+        """Whether a person blocked this name or this identity."""
+        return any(
+            stranger.state == "blocked"
+            for key in ((endpoint_name, identity), ("", identity), (endpoint_name, ""))
+            if (stranger := self._known.get(key)) is not None
+        )
+
+    def named(self, endpoint_name: str) -> list[Stranger]:
+        """Those who use this name."""
+        return [one for one in self._known.values() if one.endpoint_name == endpoint_name]
+
+    def get(self, stranger_id: int) -> Stranger:
+        """Raises DeviceError("not_found")."""
+        for stranger in self._known.values():
+            if stranger.id == stranger_id:
+                return stranger
+        raise DeviceError("not_found", f"there is no stranger {stranger_id}", "It may have been removed.")
+
+    def mark(self, stranger_id: int, state: State) -> Stranger:
+        """Ignore, block, or let it wait again. Raises DeviceError("not_found")."""
+        stranger = self.get(stranger_id)
+        stranger.state = state
+        self._write(stranger)
+        return stranger
+
+    def remove(self, stranger_id: int) -> None:
+        """Forget it; it appears again when it knocks again. Raises DeviceError("not_found")."""
+        stranger = self.get(stranger_id)
+        self._drop(stranger)
+
+    def forget(self, endpoint_name: str, identity: str) -> None:
+        """It was let in after all."""
+        for key in ((endpoint_name, identity), ("", identity)) if identity else ((endpoint_name, ""),):
+            stranger = self._known.get(key)
+            if stranger is not None and stranger.state != "blocked":
+                self._drop(stranger)
+
+    def _make_room(self) -> None:
+        if len(self._known) < MAX_STRANGERS:
+            return
+        rank = {"waiting": 0, "ignored": 1, "blocked": 2}
+        self._drop(min(self._known.values(), key=lambda one: (rank[one.state], one.last_seen_at)))
+
+    def _drop(self, stranger: Stranger) -> None:
+        del self._known[stranger.endpoint_name, stranger.identity]
+        self._store(_FORGET, (stranger.id,))
+
+    def _write(self, stranger: Stranger) -> None:
+        stranger.written_at = self._wall()
+        stored = {
+            name: getattr(stranger, name)
+            for name in Stranger.__dataclass_fields__
+            if name not in ("id", "written_at")
+        }
+        self._store(_SAVE, (stranger.id, json.dumps(stored, separators=(",", ":"))))
+
+    def _store(self, sql: str, parameters: tuple[Any, ...]) -> None:
+        try:
+            self._database.write(sql, parameters)
+        except StorageError as error:
+            # The list itself goes on in memory; a full disk is shown elsewhere.
+            log.warning("the quarantine list could not be stored: %s", error)
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
