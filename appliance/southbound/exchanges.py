@@ -139,14 +139,17 @@ class Reply:
         """2.04."""
         self._server.answer(self._request, coap.CHANGED, then=then)
 
+    def changed_to(self, content_format: int, payload: bytes) -> None:
+        """2.04 with what came of it (RFC 9148 §4.5)."""
+        self._server.answer(self._request, coap.CHANGED, _format(content_format), payload)
+
     def deleted(self) -> None:
         """2.02."""
         self._server.answer(self._request, coap.DELETED)
 
     def content(self, content_format: int, payload: bytes, then: Callable[[], None] | None = None) -> None:
         """2.05."""
-        options = ((_CONTENT_FORMAT, content_format.to_bytes(2, "big").lstrip(b"\0")),)
-        self._server.answer(self._request, coap.CONTENT, options, payload, then)
+        self._server.answer(self._request, coap.CONTENT, _format(content_format), payload, then)
 
     def bad_request(self, text: str) -> None:
         """4.00: what was sent cannot be taken as it is."""
@@ -171,6 +174,10 @@ class Reply:
     def refuse(self, code: int, text: str = "") -> None:
         """An error code with a diagnostic payload (RFC 7252 §5.5.2)."""
         self._server.answer(self._request, code, payload=text.encode())
+
+
+def _format(content_format: int) -> tuple[tuple[int, bytes]]:
+    return ((_CONTENT_FORMAT, content_format.to_bytes(2, "big").lstrip(b"\0")),)
 
 
 class Notification(NamedTuple):

@@ -1,4 +1,4 @@
-"""What devices find here: /rd, /dp, /bs, stored files under /f, and a list of these (OMA Transport §6.4).
+"""What devices find here: /rd, /dp, /bs, /est, files under /f, and a list of these (OMA Transport §6.4).
 
 The law of this file: every request gets one answer, now or when the room above has decided.
 """
@@ -14,6 +14,7 @@ from appliance.coap.endpoint import RequestReceived
 from appliance.lwm2m import content_format as formats
 from appliance.lwm2m.bootstrap import parse_bootstrap_pack_request, parse_bootstrap_request
 from appliance.lwm2m.registration import RegistrationError, parse_register, parse_update
+from appliance.southbound import est
 from appliance.southbound.exchanges import (
     Answering,
     BootstrapUplink,
@@ -37,10 +38,12 @@ def serve(
     server: Answering,
     files: Callable[[str], ServedFile | None],
     bootstrap: BootstrapUplink | None = None,
+    enrolment: est.EnrolmentUplink | None = None,
 ) -> None:
     """Hand a request up as an operation, or answer it here; never raises.
 
-    Without a ``bootstrap`` this is no bootstrap server, and there is no /bs.
+    Without a ``bootstrap`` this is no bootstrap server, and there is no /bs; without an ``enrolment`` there
+    is no /est.
     """
     reply = Reply(server, request)
     message = request.message
@@ -94,11 +97,20 @@ def serve(
             case ["rd"] | ["rd", _]:
                 reply.refuse(coap.METHOD_NOT_ALLOWED, "POST registers and updates, DELETE deregisters")
             case [".well-known", "core"] if message.code == coap.GET:
-                server.answer(request, coap.CONTENT, _LINK_FORMAT, _WELL_KNOWN_CORE)
+                also = est.LINKS if enrolment is not None and est.is_for(source) else b""
+                server.answer(request, coap.CONTENT, _LINK_FORMAT, _WELL_KNOWN_CORE + also)
             case [".well-known", "core"]:
                 reply.refuse(coap.METHOD_NOT_ALLOWED)
+            case ["est", name] | [".well-known", "est", name] if enrolment is not None:
+                if not est.is_for(source):
+                    reply.refuse(coap.UNAUTHORIZED, "EST is served over DTLS only")
+                    return
+                asked = est.parse(name, message.code, content_format, accept, message.payload)
+                enrolment.enrol(asked, source, reply)
             case _:
                 reply.refuse(coap.NOT_FOUND)
+    except est.EstRefused as refused:
+        reply.refuse(refused.code, str(refused))
     except RegistrationError as error:
         log.info("a request from %s was refused: %s", request.peer, error)
         reply.refuse(error.code, str(error))
