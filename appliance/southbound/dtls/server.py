@@ -114,7 +114,7 @@ class DtlsServer:
         self._cookies = Cookies(random_bytes)
         self._half: dict[UdpPeer, Handshake] = {}
         self._half_by_cid: dict[bytes, Handshake] = {}
-        self._half_from: Counter[bytes] = Counter()
+        self._half_from: dict[bytes, dict[UdpPeer, Handshake]] = {}  # by origin, the oldest first
         self._sessions: dict[int, DtlsSession] = {}
         self._by_address: dict[UdpPeer, DtlsSession] = {}  # those without a Connection ID
         self._by_cid: dict[bytes, DtlsSession] = {}
@@ -164,8 +164,8 @@ class DtlsServer:
                         continue
                 if half is not None and half.address == address:
                     self._feed(half, header, body, now)
-            elif epoch == _EPOCH_0 and kind != TLS12_CID:
-                self._plain(header, body, address, now)
+            elif epoch == _EPOCH_0 and kind != TLS12_CID and not self._plain(header, body, address, now):
+                break
         return found
 
     def send(self, data: bytes, session: DtlsSession, now: float) -> None:
@@ -373,8 +373,8 @@ class DtlsServer:
 
     # Handshakes
 
-    def _plain(self, header: bytes, body: bytes, address: UdpPeer, now: float) -> None:
-        """A record that nothing protects: part of a handshake or nothing."""
+    def _plain(self, header: bytes, body: bytes, address: UdpPeer, now: float) -> bool:
+        """A record that nothing protects: part of a handshake or nothing. False: it ends its datagram."""
         half = self._half.get(address)
         if header[0] == HANDSHAKE and body[:1] == _CLIENT_HELLO_BYTE:
             hello = read_hello(header, body)
@@ -383,37 +383,34 @@ class DtlsServer:
                     if hello.cookie:
                         half.answer_again(now)
                         self._settle(half, now)
-                    return
+                    return True
                 recent = self._recent.get(address)
                 if recent is not None and recent.random == hello.random:
-                    return  # a late copy of one that is answered
-                if hello.message_seq and hello.cookie and self._cookies.holds(hello, address.address, now):
-                    self._begin(hello, address, now)
-                    half = self._half.get(address)
-                else:
+                    return True  # a late copy of one that is answered
+                if not (
+                    hello.message_seq and hello.cookie and self._cookies.holds(hello, address.address, now)
+                ):
                     if hello.cookie:
                         self.counts["cookies refused"] += 1
                     self._outgoing.append((self._cookies.answer(hello, address.address, now), address))
-                    return
+                    return False  # one answer to a datagram, however many hellos are in it
+                half = self._begin(hello, address, now)
         if half is not None:
             self._feed(half, header, body, now)
+        return True
 
-    def _begin(self, hello: ClientHello, address: UdpPeer, now: float) -> None:
+    def _begin(self, hello: ClientHello, address: UdpPeer, now: float) -> Handshake | None:
         before = self._half.get(address)
-        if before is not None:  # it began anew
-            if before.suspect_at is not None:
-                self._tell(before)
-            self._forget(before)
-        origin = _origin(address)
+        if before is not None:  # it begins anew
+            self._give_up(before)
+        # The oldest go: who is honest needs a second or two, who wants to fill the table would not hurry.
         settings = self._settings
-        if (
-            len(self._half) >= settings.max_half_open
-            or self._half_from[origin] >= settings.max_half_open_per_address
-        ):
-            self.counts["handshakes refused"] += 1
-            if not self._half_from[origin]:
-                del self._half_from[origin]
-            return
+        origin = _origin(address)
+        siblings = self._half_from.get(origin, {})
+        if len(siblings) >= settings.max_half_open_per_address:
+            self._give_up(next(iter(siblings.values())))
+        elif len(self._half) >= settings.max_half_open:
+            self._give_up(next(iter(self._half.values())))
         try:
             half = Handshake(
                 *(self._credentials, self._trust, hello, address, now),
@@ -423,11 +420,12 @@ class DtlsServer:
             )
         except MemoryError:
             log.exception("no handshake can begin")
-            return
+            return None
         self._half[address] = half
-        self._half_from[origin] += 1
+        self._half_from.setdefault(origin, {})[address] = half
         if self._tick_at is None or self._tick_at > now + _TICK_S:
             self._tick_at = now + _TICK_S
+        return half
 
     def _feed(self, half: Handshake, header: bytes, body: bytes, now: float) -> None:
         half.receive(header, body, now)
@@ -456,12 +454,21 @@ class DtlsServer:
             self.counts["handshakes failed"] += 1
             self._events.append(Failed(half.address, half.identity, half.sentence))
 
+    def _give_up(self, half: Handshake) -> None:
+        """Forget a handshake before its time."""
+        self.counts["handshakes given up"] += 1
+        if half.suspect_at is not None:
+            self._tell(half)
+        self._forget(half)
+
     def _forget(self, half: Handshake) -> None:
         half.close()
-        if self._half.pop(half.address, None) is not None:
-            origin = _origin(half.address)
-            self._half_from[origin] -= 1
-            if self._half_from[origin] <= 0:
+        self._half.pop(half.address, None)
+        origin = _origin(half.address)
+        siblings = self._half_from.get(origin)
+        if siblings is not None:
+            siblings.pop(half.address, None)
+            if not siblings:
                 del self._half_from[origin]
         if half.cid is not None:
             self._half_by_cid.pop(half.cid, None)
@@ -493,8 +500,7 @@ class DtlsServer:
         """End what a new session replaces, and what goes beyond the limits."""
         if session.cid is None and (before := self._by_address.get(session.address)) is not None:
             self._end(before, "a new handshake from its address replaced it")
-        same = self._by_identity.get(session.identity, ())
-        for other in same:
+        for other in self._by_identity.get(session.identity, ()):
             if other.address == session.address and not other.closed:
                 self._end(other, "a new handshake from its address replaced it")
         same = self._by_identity.get(session.identity, ())

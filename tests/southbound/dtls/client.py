@@ -245,6 +245,8 @@ class Client:
             self.hello()
             return
         if seq < self.next_seq:
+            if self.done and self.resuming and kind == 20:
+                self.retransmit()  # the server repeats its flight: ours was lost
             return
         _, body, have = self.fragments.setdefault(seq, (kind, bytearray(size), set()))
         body[at : at + len(part)] = part
