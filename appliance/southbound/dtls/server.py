@@ -264,7 +264,7 @@ class DtlsServer:
         ``marks`` is called with the new reservation, which must be on disk before anything is sent.
         """
         try:
-            session = DtlsSession.from_bytes(saved, newest, seen, sent_below, now)
+            session = DtlsSession.from_bytes(saved, (newest, seen, sent_below), now, self._random_bytes)
         except ValueError as error:
             log.warning("a DTLS session is not taken up again: %s", error)
             return None

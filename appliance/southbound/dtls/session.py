@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Final
 
 from appliance.southbound.dtls.records import MAX_NUMBER, WINDOW, Cipher, Seal, cipher_of
 from appliance.southbound.udp import UdpPeer
 
 SENT_BLOCK = 4096  # record numbers reserved at a time
-SENT_LEAP = 1 << 24  # further on after a restart than was reserved
+# How much further on than reserved our numbers go on after a restart: at least more than can be sent before a
+# reservation is on disk, and a random lot more for a crash before the next one is. There are 2^48 numbers, so
+# this can be done some thousand times.
+SENT_LEAP = 1 << 24
+_RANDOM_LEAP_BITS = 36
 _SAVED_VERSION = 1
-_MAX_SAVED_NUMBER = MAX_NUMBER - SENT_LEAP - 2 * SENT_BLOCK
+_MAX_SAVED_NUMBER = MAX_NUMBER - (1 << _RANDOM_LEAP_BITS) - 2 * SENT_LEAP
 
 FlightRecord = tuple[int, int, bytes]  # type, epoch, content
 
@@ -159,12 +164,19 @@ class DtlsSession:
         ).encode()
 
     @classmethod
-    def from_bytes(cls, saved: bytes, newest: int, seen: int, sent_below: int, now: float) -> DtlsSession:
+    def from_bytes(
+        cls,
+        saved: bytes,
+        marks: tuple[int, int, int],
+        now: float,
+        random_bytes: Callable[[int], bytes],
+    ) -> DtlsSession:
         """The session that `to_bytes` wrote, with its marks; raises ValueError on anything else.
 
-        Our numbers go on far above those that were reserved, as the last reservation may not have reached the
-        disk. The caller stores the new reservation before anything is sent.
+        ``marks`` are ``newest``, ``seen`` and ``sent_below`` as they were stored last. Our numbers go on far
+        above those that were reserved; the caller stores the new reservation before anything is sent.
         """
+        newest, seen, sent_below = marks
         try:
             version, id, address, identity, suite, keys, cid, peer_cid = json.loads(saved)
             if version != _SAVED_VERSION or not 0 <= id <= MAX_NUMBER:
@@ -181,7 +193,8 @@ class DtlsSession:
         if sent_below > _MAX_SAVED_NUMBER:
             raise ValueError("this DTLS session has used up its record numbers")
         session.newest, session.seen = newest, seen
-        session.start_at(sent_below + SENT_LEAP)
+        leap = int.from_bytes(random_bytes(5), "big") & ((1 << _RANDOM_LEAP_BITS) - 1)
+        session.start_at(sent_below + SENT_LEAP + leap)
         return session
 
 
