@@ -269,6 +269,7 @@ class Appliance:
             devices=self.devices,
             broker=self.broker,
             identity=self.identity,
+            authority=self.authority,
             loop=loop,
             web=self.web,
             state=self.state,

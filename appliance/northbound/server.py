@@ -21,6 +21,7 @@ from appliance.northbound.routes import Room
 from appliance.northbound.settings import HttpSettings
 from appliance.northbound.slots import Slots
 from appliance.northbound.stream import Feed
+from appliance.vault.authority import Authority
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,9 @@ START_TIMEOUT_S: Final = 30.0
 class Northbound:
     """HTTP on one port. Made with the event loop that ``devices`` and ``status`` live in.
 
-    ``web`` is the folder of the page's files, ``state`` the folder below which the certificate is kept (in
-    ``tls``), ``status`` gives the body of GET /status and is called in the loop.
+    ``web`` is the folder of the page's files, ``authority`` issues the certificate, ``state`` is the folder
+    below which units of before kept theirs (in ``tls``), ``status`` gives the body of GET /status and is
+    called in the loop.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Northbound:
         devices: Devices,
         broker: Broker,
         identity: Identity,
+        authority: Authority,
         loop: asyncio.AbstractEventLoop,
         web: Path,
         state: Path,
@@ -51,6 +54,7 @@ class Northbound:
     ) -> None:
         self._settings = settings
         self._state = state
+        self._authority = authority
         self._wall = wall
         self._crossing = Crossing(loop, settings.call_timeout_s)
         self._feed = Feed(
@@ -93,14 +97,16 @@ class Northbound:
     def start(self) -> None:
         """Listen and serve; returns when requests are answered. Not to be called in the loop's thread.
 
-        Raises OSError when the port is taken, and OSError or ValueError for a certificate of the user's own
-        that cannot be used.
+        Raises OSError when the port is taken, OSError or ValueError for a certificate of the user's own that
+        cannot be used, VaultError or StorageError when the authority cannot issue one.
         """
         if self._settings.tls:
             own = None
             if self._settings.certificate_file:
                 own = (Path(self._settings.certificate_file), Path(self._settings.key_file))
-            self._certificate = Certificate(self._state / "tls", self._wall, self._settings.host_names, own)
+            self._certificate = Certificate(
+                self._authority, self._wall, self._settings.host_names, own, self._state / "tls"
+            )
         listener = Listener(self._settings, build(self._room), self._certificate)
         listener.max_request_body_size = max(listener.max_request_body_size, self._room.files.max_file_bytes)
         listener.bind_fallback()

@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,9 +24,19 @@ from appliance.northbound.schemas import COMPONENTS
 from appliance.northbound.server import Northbound
 from appliance.northbound.settings import HttpSettings
 from appliance.storage.files import FileStore
+from appliance.vault.authority import Authority
+from appliance.vault.sealing import SealingKey
+from appliance.vault.settings import VaultSettings
 
 PASSWORD = "tide lamp orbit"
 INDEX = "<!doctype html><title>Homard Edge</title><script src=/app.js></script>" + "<p>x</p>" * 200
+
+
+def authority(state: Path) -> Authority:
+    """The own authority, made once for the whole run of the tests, like the folder it lies in."""
+    found = Authority(state / "vault", SealingKey(bytes(32)), VaultSettings(), time.time)
+    found.open()
+    return found
 
 
 class DeviceError(Exception):
@@ -447,6 +458,7 @@ def stand(
             devices=devices,
             broker=broker,
             identity=identity,
+            authority=authority(state),
             loop=loop,
             web=web,
             state=state,

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from appliance.northbound.listener import is_loopback, plain_address
-from tests.northbound.conftest import Browser, Stand, trusting
+from tests.northbound.conftest import Browser, Stand, authority, trusting
 
 Build = Callable[..., Stand]
 
@@ -64,12 +64,14 @@ def test_tls_and_plain_on_one_port(stand: Build) -> None:
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
-def test_openssl_as_a_stranger(stand: Build, version: str) -> None:
+def test_openssl_as_a_stranger(stand: Build, version: str, tmp_path: Path) -> None:
     here = stand()
+    trusted = tmp_path / "authority.pem"
+    trusted.write_bytes(authority(here.state).certificate_pem)
     done = subprocess.run(
         [
             *("openssl", "s_client", "-quiet", version, "-alpn", "http/1.1"),
-            *("-CAfile", str(here.state / "tls" / "certificate.pem"), "-verify_return_error"),
+            *("-CAfile", str(trusted), "-verify_return_error"),
             *("-verify_hostname", "localhost", "-connect", f"127.0.0.1:{here.port}"),
         ],
         input=b"GET /api/v1/setup HTTP/1.1\r\n" + CLOSE,
