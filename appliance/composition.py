@@ -23,11 +23,18 @@ from appliance.broker.broker import Broker
 from appliance.config.sections import Settings
 from appliance.devices.acquaintances import Acquaintances
 from appliance.devices.admission import Admission
+from appliance.devices.bootstrap import Bootstraps
+from appliance.devices.bootstrap_address import OwnAddress
+from appliance.devices.bootstrap_console import BootstrapConsole
+from appliance.devices.bootstrap_keys import VaultKeyring
+from appliance.devices.bootstrap_sessions import Sessions
+from appliance.devices.bootstrap_trigger import Rebootstraps
 from appliance.devices.console import Devices
 from appliance.devices.gateway import Gateways
 from appliance.devices.identity_use import IdentityUse
 from appliance.devices.models import ModelStore
 from appliance.devices.observations import Observations, parse_observe_paths
+from appliance.devices.plans import Plans
 from appliance.devices.presence import Presence
 from appliance.devices.profiles import Profiles
 from appliance.devices.registry import Registration, Registry
@@ -201,6 +208,33 @@ class Appliance:
             lambda *ended: self.devices.record(*ended),
             lambda task: self.devices.task_turned(task),
         )
+        bootstrap_sessions = Sessions(self.database, self.wall)
+        bootstrap_sessions.load()
+        plans = Plans(
+            self.state,
+            definitions,
+            lambda plan_id: [one.endpoint_name for one in self.vault.devices() if one.plan == plan_id],
+        )
+        self.bootstraps = Bootstraps(
+            self.server,
+            plans,
+            bootstrap_sessions,
+            VaultKeyring(self.vault, self.authority),
+            OwnAddress(self.settings.coap.bind, self._ports),
+            self.admission.bootstrap,
+            loop,
+        )
+        self._later("bootstrap", self.bootstraps.stop)
+        self.server.bootstrap = self.bootstraps
+        self.rebootstraps = Rebootstraps(
+            self.vault,
+            self.registry,
+            self.tasks,
+            bootstrap_sessions,
+            self.settings.devices.operation_timeout_s,
+            self.settings.devices.task_ttl_s,
+        )
+        self.bootstrap = BootstrapConsole(plans, bootstrap_sessions, self.bootstraps)
         store = None if dtls is None else SessionStore(self.database, key, dtls)
         self.security = Security(
             self.vault,
@@ -212,10 +246,11 @@ class Appliance:
             self.server,
             self.uplink,
             store,
-            lambda _: None,
+            self.bootstraps.under_way,
         )
         self.server.session_event = self.security.session_event
         self.uplink.contact, self.uplink.left = self._contact, self.tasks.left
+        self.uplink.registered = self._registered
         self.observations.may_ask = self.presence.listens
         self.devices = Devices(
             self.settings.devices,
@@ -334,12 +369,16 @@ class Appliance:
 
     async def _watch_vault(self) -> None:
         """What a person, or the command line, changes in the vault takes effect within a second."""
+        version = None
         while True:
             await asyncio.sleep(_VAULT_PERIOD_S)
             try:
                 changed = self.vault.refresh()
                 if changed:
                     self.security.vault_changed(changed)
+                if self.vault.version() != version:
+                    version = self.vault.version()
+                    self.rebootstraps.check(self.vault.devices())
             except Exception:  # the task of a room ends here: a damaged file must not end the watch for good
                 log.exception("the vault could not be read; trying again")
 
@@ -363,6 +402,20 @@ class Appliance:
         """A device was heard: first it counts as awake, then what waits for it goes."""
         self.presence.heard(registration)
         self.tasks.contact(registration)
+
+    def _registered(self, registration: Registration) -> None:
+        """What it was given at its last bootstrap works; and somebody may want it to bootstrap again."""
+        self.bootstraps.registered(registration.endpoint_name)
+        self.rebootstraps.registered(registration)
+
+    def _ports(self) -> dict[str, int]:
+        """The port of each scheme that is served."""
+        ports = {
+            "coap": self.server.port if self.settings.coap.nosec != "off" else 0,
+            "coap+tcp": self.server.tcp_port,
+            "coaps": self.server.coaps_port,
+        }
+        return {scheme: port for scheme, port in ports.items() if port}
 
     async def _expire(self) -> None:
         while True:

@@ -7,7 +7,7 @@ is left as it is, and a person reads what else brings it to bootstrap.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from appliance.devices.bootstrap_sessions import Sessions
@@ -18,6 +18,8 @@ from appliance.lwm2m.bootstrap import SERVER
 from appliance.lwm2m.operations import Execute
 from appliance.lwm2m.path import Path
 from appliance.storage.errors import StorageFull
+from appliance.vault.model import Device
+from appliance.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -27,18 +29,18 @@ _MAX_TIMES: Final = 3  # for one wish; a device that takes the trigger and never
 
 
 class Rebootstraps:
-    """``asked`` gives when a person asked for it, None when nobody did; in memory. Event loop only."""
+    """Event loop only."""
 
     def __init__(
         self,
-        asked: Callable[[str], float | None],
+        vault: Vault,
         registry: Registry,
         tasks: Tasks,
         sessions: Sessions,
         timeout_s: float,
         ttl_s: float,
     ) -> None:
-        self._asked = asked
+        self._vault = vault
         self._registry = registry
         self._tasks = tasks
         self._sessions = sessions
@@ -46,10 +48,12 @@ class Rebootstraps:
         self._ttl_s = ttl_s
         self._times: dict[str, tuple[float, int]] = {}  # by device: of which wish, and how often
 
-    def check(self, endpoint_names: Iterable[str]) -> None:
-        """Somebody may have asked for these devices."""
-        for name in endpoint_names:
-            registration = self._registry.named(name)
+    def check(self, devices: Iterable[Device]) -> None:
+        """The vault has changed: somebody may have asked."""
+        for device in devices:
+            if device.rebootstrap_asked is None:
+                continue
+            registration = self._registry.named(device.endpoint_name)
             if registration is not None:
                 self.registered(registration)
 
@@ -84,6 +88,11 @@ class Rebootstraps:
             log.warning("%s: its bootstrapping cannot be asked for now: %s", name, error)
             return
         self._times[name] = asked_at, times + 1
+
+    def _asked(self, endpoint_name: str) -> float | None:
+        """When a person asked for it, None when nobody did."""
+        device = self._vault.device(endpoint_name)
+        return None if device is None else device.rebootstrap_asked
 
     def _is_open(self, name: str) -> bool:
         return any(

@@ -68,6 +68,8 @@ class DeviceUplink:
         self._sends = Sends(registry, translation, admission, self._reported)
         # A device was heard, and its answer has left: what waits for it may go.
         self.contact: Callable[[Registration], None] = lambda _: None
+        # A device has registered, and its answer has left.
+        self.registered: Callable[[Registration], None] = lambda _: None
         # Its registration has ended, and there is no other one.
         self.left: Callable[[Registration], None] = lambda _: None
         gateways.left = lambda device: self.left(device)
@@ -138,6 +140,7 @@ class DeviceUplink:
         self._observations.reconcile(registration)
         if registration.end_devices is not None or GATEWAY in registration.client.objects.objects:
             self._gateways.registered(registration)
+        self.registered(registration)
 
     def _contact(self, registration: Registration) -> None:
         """Whoever was heard, all behind the same gateway are within reach with him."""
