@@ -121,8 +121,9 @@ class Enrolment:
                 return certificate.public_bytes(Encoding.DER)  # the answer of before was lost
         found = self._authority.issue(endpoint_name, key)
         try:
-            for credential, _ in staged[: max(0, len(staged) - MAX_STAGED + 1)]:
+            for credential, certificate in staged[: max(0, len(staged) - MAX_STAGED + 1)]:
                 self._vault.revoke(endpoint_name, BY, "a newer certificate was fetched", credential.id)
+                self._authority.revoke([f"{certificate.serial_number:x}"], SUPERSEDED)
             new = NewCredential("server", "x509", certificate=found)
             self._vault.add_credential(endpoint_name, new, BY, staged=True)
         except (VaultError, StorageError, OSError):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -34,6 +34,7 @@ from appliance.vault.anchors import Anchor, Anchors
 from appliance.vault.certificates import Facts, Trusted, facts_of, key_problem
 from appliance.vault.errors import VaultError
 from appliance.vault.issued import Issued, IssuedCertificates
+from appliance.vault.model import Credential
 from appliance.vault.names import MAX_COMMON_NAME, checked_request, common_name, device_names, own_names
 from appliance.vault.sealing import SealingKey
 from appliance.vault.settings import VaultSettings
@@ -273,12 +274,9 @@ class Authority:
         return ServerCertificate(facts, certificate.public_bytes(Encoding.DER), chain_pem, key_pem)
 
     def _is_good(self, found: ServerCertificate, names: Sequence[str]) -> bool:
-        try:
-            x509.load_der_x509_certificate(found.certificate).verify_directly_issued_by(self._certificate)
-        except (InvalidSignature, ValueError, TypeError):
-            return False
         return (
-            found.facts.not_before <= self.now() < found.facts.not_after - RENEW_BEFORE.total_seconds()
+            self._is_ours(x509.load_der_x509_certificate(found.certificate))
+            and found.facts.not_before <= self.now() < found.facts.not_after - RENEW_BEFORE.total_seconds()
             and all(name in found.facts.names or ":" in name for name in names)
         )
 
@@ -403,17 +401,36 @@ class Authority:
         Serial numbers of other people's authorities do not matter here: whoever asks need not know.
         """
         with self._lock:
-            found = [self._issued.by_serial(serial) for serial in serials]
+            found = [one for one in map(self._issued.by_serial, serials) if one is not None]
             now = self.now()
-            gone = [
-                one._replace(revoked_at=now, reason=reason)
-                for one in found
-                if one is not None and one.revoked_at is None
+            gone = [one._replace(revoked_at=now, reason=reason) for one in found if one.revoked_at is None]
+            # Revoked already, but nobody said why.
+            told = [
+                one._replace(reason=reason) for one in found if one.revoked_at is not None and not one.reason
             ]
-            self._issued.save(gone)
-            if gone:
+            self._issued.save([*gone, *(told if reason else ())])
+            if gone or told:
                 self._trust()
             return len(gone)
+
+    def dropped(self, credential: Credential) -> None:
+        """The vault lets this credential in no more: if its certificate is ours, it is revoked.
+
+        The vault forgets after a while what it has dropped; the list does not.
+        """
+        pem = credential.public.get("certificate_pem")
+        if pem:
+            certificate = x509.load_pem_x509_certificate(pem.encode("ascii"))
+            one = self._issued.by_serial(f"{certificate.serial_number:x}")
+            if one is not None and self._is_ours(certificate):
+                self.revoke([one.serial])
+
+    def _is_ours(self, certificate: x509.Certificate) -> bool:
+        try:
+            certificate.verify_directly_issued_by(self._certificate)
+        except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+            return False
+        return True
 
     def crl(self) -> x509.CertificateRevocationList:
         """The list of revoked certificates (RFC 5280 §5), good for a week."""

@@ -34,7 +34,7 @@ def checked_request(endpoint_name: str, request: bytes) -> x509.CertificateSigni
         key: object = found.public_key()
     except UnsupportedAlgorithm as error:
         raise VaultError("the request has a key of a kind that is not taken; use P-256") from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, x509.InvalidVersion) as error:
         raise VaultError("this is no certificate signing request (PKCS #10)") from error
     problem = key_problem(key)
     if problem:

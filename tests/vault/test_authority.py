@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import subprocess
 import time
@@ -18,10 +19,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from appliance.storage.documents import SafeJSONStorage
 from appliance.vault.authority import EARLIEST, Authority
+from appliance.vault.certificates import CertificateCheck
+from appliance.vault.doorkeeper import Doorkeeper
 from appliance.vault.errors import VaultError
+from appliance.vault.model import NewCredential, NewDevice
 from appliance.vault.names import own_names
 from appliance.vault.sealing import SealingKey
 from appliance.vault.settings import VaultSettings
+from appliance.vault.vault import Vault
 
 NOW = 1_800_000_000.0
 DAY = 86400.0
@@ -322,6 +327,26 @@ def test_requests_that_are_refused(tmp_path: Path, made: Callable[[], bytes], wo
     assert not authority.issued()
 
 
+def test_no_bytes_make_a_request_raise_anything_else(tmp_path: Path) -> None:
+    authority = opened(tmp_path)
+    whole = request("meter-1")
+    chance = random.Random(7)
+    for _ in range(1000):
+        changed = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 2, 8))):
+            place = chance.randrange(len(changed))
+            match chance.randrange(3):
+                case 0:
+                    changed[place] = chance.randrange(256)
+                case 1:
+                    del changed[place : place + chance.randrange(1, 9)]
+                case _:
+                    changed[place:place] = chance.randbytes(chance.randrange(1, 9))
+        if bytes(changed) != whole:
+            with pytest.raises(VaultError):
+                authority.sign("meter-1", bytes(changed))
+
+
 def test_each_device_has_a_key_of_its_own(tmp_path: Path) -> None:
     authority = opened(tmp_path)
     key = ec.generate_private_key(ec.SECP256R1())
@@ -406,6 +431,33 @@ def test_another_process_revokes_and_issues(tmp_path: Path) -> None:
     server.issue_with_new_key("meter-2")
     assert not server.refresh() and command.refresh()
     assert len(command.issued()) == 2
+
+
+def test_what_the_vault_drops_is_listed_and_the_reason_may_come_later(tmp_path: Path) -> None:
+    authority, other = opened(tmp_path / "a"), opened(tmp_path / "b")
+    vault = Vault(tmp_path / "a", KEY, VaultSettings(), lambda: NOW)
+    vault.dropped = authority.dropped
+    vault.open()
+    ours, _ = authority.issue_with_new_key("meter-1")
+    theirs, _ = other.issue_with_new_key("meter-2")
+    given = [
+        NewCredential("server", "x509", certificate=ours),
+        NewCredential("server", "x509", certificate=theirs),
+    ]
+    names = ("meter-1", "meter-2")
+    vault.add([NewDevice(n, credentials=(one,)) for n, one in zip(names, given, strict=True)], "test")
+    vault.add([NewDevice("meter-3", credentials=(NewCredential(),))], "test")
+    check = Doorkeeper(
+        vault, CertificateCheck(authority.trusted, vault.pinned, authority.now).check, lambda: NOW
+    ).certificate
+    assert not check((ours,)).refusal and not check((theirs,)).refusal
+    for name in ("meter-1", "meter-2", "meter-3"):
+        vault.remove(name, "test")
+    assert "was revoked on" in check((ours,)).refusal and "not trusted here" in check((theirs,)).refusal
+    (one,) = authority.issued()
+    assert (one.revoked_at, one.reason) == (NOW, "")
+    assert authority.revoke([one.serial], "removed") == 0
+    assert opened(tmp_path / "a").issued()[0].reason == "removed"
 
 
 # Authorities of other people
