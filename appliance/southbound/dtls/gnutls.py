@@ -59,7 +59,7 @@ _ALERT_FATAL = 2
 _EXT_MANDATORY, _EXT_CLIENT_HELLO, _EXT_TLS12_SERVER_HELLO, _EXT_DTLS = 3, 1 << 1, 1 << 2, 1 << 8
 _CONNECTION_ID = 54  # RFC 9146 §3
 _NO_TIMER_MS = 1 << 30  # flights are sent again by us, by the clock of our caller
-_MAX_MESSAGE_BYTES = 16384  # of one handshake message: a chain of certificates
+MAX_MESSAGE_BYTES = 8192  # of one handshake message: a chain of certificates
 
 
 class LibraryTooOld(Exception):
@@ -488,7 +488,7 @@ class Connection:
         gnutls.priority_set(h, credentials.priority)
         gnutls.dtls_set_mtu(h, mtu_bytes)
         gnutls.dtls_set_timeouts(h, _NO_TIMER_MS, _NO_TIMER_MS)
-        gnutls.handshake_set_max_packet_length(h, _MAX_MESSAGE_BYTES)
+        gnutls.handshake_set_max_packet_length(h, MAX_MESSAGE_BYTES)
         gnutls.credentials_set(h, _CRD_PSK, credentials.psk)
         if credentials.certificate:
             gnutls.credentials_set(h, _CRD_CERTIFICATE, credentials.certificate)

@@ -13,7 +13,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from appliance.southbound.dtls.gnutls import AGAIN, INTERRUPTED, Connection, Credentials, describe
+from appliance.southbound.dtls.gnutls import (
+    AGAIN,
+    INTERRUPTED,
+    MAX_MESSAGE_BYTES,
+    Connection,
+    Credentials,
+    describe,
+)
 from appliance.southbound.dtls.hello import ClientHello
 from appliance.southbound.dtls.records import (
     ALERT,
@@ -141,6 +148,8 @@ class Handshake:
             return
         number = int.from_bytes(header[5:11], "big")
         if header[3:5] == b"\0\0":
+            if header[0] == HANDSHAKE and not _adds_up(body):
+                return
             self._inbox.append(header + body)
             self._go_on(number, now)
             return
@@ -403,6 +412,22 @@ class Handshake:
     def next_plain_number(self) -> int:
         """The next number of a record of ours without keys."""
         return self._epoch0
+
+
+def _adds_up(body: bytes) -> bool:
+    """Whether a record holds whole fragments of messages of a decent size.
+
+    GnuTLS would set memory aside for a message of 16 MB as soon as a fragment said that it is of one.
+    """
+    at, end = 0, len(body)
+    while at + 12 <= end:
+        size = int.from_bytes(body[at + 1 : at + 4], "big")
+        offset = int.from_bytes(body[at + 6 : at + 9], "big")
+        part = int.from_bytes(body[at + 9 : at + 12], "big")
+        if size > MAX_MESSAGE_BYTES or offset + part > size:
+            return False
+        at += 12 + part
+    return at == end
 
 
 def pack(

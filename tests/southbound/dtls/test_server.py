@@ -384,6 +384,26 @@ def test_a_late_copy_of_the_hello_begins_nothing() -> None:
     assert net.sentences == []
 
 
+def test_a_message_that_claims_to_be_huge_is_no_message() -> None:
+    net = Net()
+    client = Client(NAME, KEY)
+    client.hello()
+    for _ in range(2):
+        net.raw(client.take()[0])
+        for data, _ in net.server.take_datagrams():
+            if data[13] == 3:
+                client.receive(data)
+            else:
+                flight = data
+    for size, offset, part in ((0xFFFFFF, 0, 4), (100, 90, 20), (100, 0, 30)):
+        message = bytes((16,)) + size.to_bytes(3, "big") + b"\0\2"
+        message += offset.to_bytes(3, "big") + part.to_bytes(3, "big") + bytes(min(part, 20))
+        net.raw(client.record(22, 0, message))
+    client.receive(flight)
+    net.deliver(client)
+    assert client.done
+
+
 # RFC 6347 §4.2.1: cookies
 
 
