@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
 from appliance.southbound.est import PKIX_CERT, AuthorityCertificates, Enrol, EstOperation
 from appliance.southbound.server import Reply, Source
-from appliance.storage.errors import StorageError
 from appliance.vault.authority import SUPERSEDED, Authority
 from appliance.vault.errors import VaultError
 from appliance.vault.identities import identity_mode
@@ -113,7 +112,7 @@ class Enrolment:
     # In the thread
 
     def _issue(self, endpoint_name: str, request: bytes) -> bytes:
-        """The certificate (DER) for a request. Raises VaultError, StorageError or OSError."""
+        """The certificate (DER) for a request. Raises VaultError."""
         key = checked_request(endpoint_name, request).public_key()
         staged = self._staged(endpoint_name)
         for _, certificate in staged:
@@ -126,7 +125,7 @@ class Enrolment:
                 self._authority.revoke([f"{certificate.serial_number:x}"], SUPERSEDED)
             new = NewCredential("server", "x509", certificate=found)
             self._vault.add_credential(endpoint_name, new, BY, staged=True)
-        except (VaultError, StorageError, OSError):
+        except VaultError:
             serial = x509.load_der_x509_certificate(found).serial_number
             self._authority.revoke([f"{serial:x}"], SUPERSEDED)  # nobody has it
             raise

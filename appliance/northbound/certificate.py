@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from appliance.storage.errors import StorageError
 from appliance.vault.authority import Authority
 from appliance.vault.errors import VaultError
 from appliance.vault.names import own_names
@@ -36,7 +35,7 @@ class Certificate:
 
     ``wall`` gives epoch seconds; ``old`` is the folder in which units of before kept certificate and key.
     Raises OSError or ssl.SSLError for files of the user (``own``: certificate, key) that cannot be used,
-    VaultError or StorageError when the authority cannot issue a certificate.
+    VaultError when the authority cannot issue a certificate.
     """
 
     def __init__(
@@ -74,7 +73,7 @@ class Certificate:
                 self._looked_at = now
                 try:
                     self._context = self._issued()
-                except (OSError, ValueError, VaultError, StorageError):
+                except (OSError, ValueError, VaultError):
                     log.exception("the certificate could not be looked after; the old one stays")
         return self._context
 

@@ -98,7 +98,7 @@ class Northbound:
         """Listen and serve; returns when requests are answered. Not to be called in the loop's thread.
 
         Raises OSError when the port is taken, OSError or ValueError for a certificate of the user's own that
-        cannot be used, VaultError or StorageError when the authority cannot issue one.
+        cannot be used, VaultError when the authority cannot issue one.
         """
         if self._settings.tls:
             own = None

@@ -18,6 +18,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from appliance.storage.documents import open_documents
+from appliance.storage.errors import StorageError
 from appliance.vault.anchors import Anchor, Anchors
 from appliance.vault.certificates import Facts, Trusted, facts_of, key_problem
 from appliance.vault.errors import VaultError
@@ -81,7 +83,8 @@ class ServerCertificate(NamedTuple):
 class Authority:
     """The authority of one unit, in ``folder``. Thread-safe; what a handshake asks is answered from memory.
 
-    ``wall`` gives epoch seconds. Several processes may use the same folder: see `refresh`.
+    ``wall`` gives epoch seconds. Several processes may use the same folder: see `refresh`. What writes raises
+    VaultError, "unavailable" when the disk refuses.
     """
 
     def __init__(
@@ -101,9 +104,9 @@ class Authority:
     def open(self) -> None:
         """Load the authority, or make it when there is none.
 
-        Raises VaultError when its key does not open, DocumentError or OSError for the disk.
+        Raises VaultError, "unavailable" when its key does not open, or for the disk.
         """
-        with self._lock:
+        with self._turn():
             self._documents = open_documents(self._folder, "authority")
             self._issued = IssuedCertificates(self._folder)
             self._anchors = Anchors(self._folder, self.now)
@@ -114,7 +117,7 @@ class Authority:
 
     def refresh(self) -> bool:
         """Read again what another process may have written; whether there was something."""
-        with self._lock:
+        with self._turn():
             changed = self._issued.refresh()
             if (self._documents.version, self._anchors.version) != self._versions:
                 self._read()
@@ -122,6 +125,17 @@ class Authority:
             if changed:
                 self._trust()
             return changed
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """One thread at a time; what the disk refuses becomes a VaultError ("unavailable")."""
+        with self._lock:
+            try:
+                yield
+            except (StorageError, OSError) as error:
+                raise VaultError(
+                    f"the authority's documents cannot be used: {error}", "unavailable"
+                ) from error
 
     def now(self) -> float:
         """Epoch seconds as far as the clock can be believed."""
@@ -219,7 +233,7 @@ class Authority:
         that a new one alone is no reason. A certificate for DTLS keeps the names it had: devices know the
         unit by them. A device that holds this very certificate (usage 1 or 3) must be told the new one.
         """
-        with self._lock, self._documents.exclusive():
+        with self._turn(), self._documents.exclusive():
             current = self._server(purpose)
             if current is not None and self._is_good(current, names):
                 return current
@@ -251,7 +265,7 @@ class Authority:
             case 0 | 2:
                 return self.certificate
             case 1 | 3:
-                with self._lock:
+                with self._turn():
                     # The one the port was opened with: to look for new names is not for here.
                     return (self._server("dtls") or self.server("dtls", own_names())).certificate
             case _:
@@ -317,7 +331,7 @@ class Authority:
 
     def issue_many(self, wanted: Sequence[tuple[str, object]]) -> list[bytes]:
         """As `issue`, for an endpoint name and a public key each, with few writes. Raises VaultError."""
-        with self._lock:
+        with self._turn():
             certificates: list[bytes] = []
             made: dict[str, Issued] = {}
             for endpoint_name, public_key in wanted:
@@ -332,7 +346,7 @@ class Authority:
 
     def issued(self) -> list[Issued]:
         """All that was issued, the oldest first."""
-        with self._lock:
+        with self._turn():
             return list(self._issued)
 
     def _checked_key(
@@ -400,7 +414,7 @@ class Authority:
 
         Serial numbers of other people's authorities do not matter here: whoever asks need not know.
         """
-        with self._lock:
+        with self._turn():
             found = [one for one in map(self._issued.by_serial, serials) if one is not None]
             now = self.now()
             gone = [one._replace(revoked_at=now, reason=reason) for one in found if one.revoked_at is None]
@@ -434,7 +448,7 @@ class Authority:
 
     def crl(self) -> x509.CertificateRevocationList:
         """The list of revoked certificates (RFC 5280 §5), good for a week."""
-        with self._lock:
+        with self._turn():
             now = self._today()
             if self._crl is not None:
                 trusted, made_at, known = self._crl
@@ -473,14 +487,14 @@ class Authority:
 
     def add_anchors(self, data: bytes) -> list[Anchor]:
         """Believe the authorities in a PEM or DER file; all of them or none. Raises VaultError."""
-        with self._lock:
+        with self._turn():
             added = self._anchors.add(data, self._facts)
             self._trust()
             return added
 
     def remove_anchor(self, fingerprint: str) -> Anchor:
         """Believe it no longer; by its SHA-256, with or without colons. Raises VaultError "not_found"."""
-        with self._lock:
+        with self._turn():
             removed = self._anchors.remove(fingerprint)
             self._trust()
             return removed

@@ -24,6 +24,7 @@ from appliance.southbound.server import Source
 from appliance.vault.authority import Authority
 from appliance.vault.certificates import CertificateCheck
 from appliance.vault.doorkeeper import Doorkeeper
+from appliance.vault.errors import VaultError
 from appliance.vault.model import NewCredential, NewDevice
 from appliance.vault.sealing import SealingKey
 from appliance.vault.settings import VaultSettings
@@ -219,7 +220,7 @@ def test_what_the_vault_cannot_keep_is_not_given(house: House, monkeypatch: pyte
     house.add("meter-1")
 
     def full(*_: Any, **__: Any) -> None:
-        raise OSError("no space left")
+        raise VaultError("no space left", "unavailable")
 
     monkeypatch.setattr(house.vault, "add_credential", full)
     code, words = house.refused("sen", request("meter-1"))

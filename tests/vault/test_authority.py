@@ -160,6 +160,24 @@ def test_it_is_renewed_with_its_key_and_what_it_signed_stays_good(tmp_path: Path
     assert renewed.certificate != server.certificate and renewed.facts.spki == server.facts.spki
 
 
+def test_a_disk_that_refuses_is_said_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority, other = opened(tmp_path), opened(tmp_path / "b")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SafeJSONStorage, "write", full)
+    for work in (
+        lambda: authority.issue_with_new_key("meter-1"),
+        lambda: authority.server("page", ["edge.local"]),
+        lambda: authority.add_anchors(other.certificate),
+    ):
+        with pytest.raises(VaultError) as error:
+            work()
+        assert error.value.kind == "unavailable" and "No space left" in str(error.value)
+    assert not authority.issued() and not authority.anchors()
+
+
 # Certificates of the unit
 
 
