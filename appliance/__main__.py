@@ -79,15 +79,30 @@ def _parser() -> argparse.ArgumentParser:
         "--describe", action="store_true", help="print a configuration file with every setting explained"
     )
 
-    backup = _command(commands, "backup", "write all data into one file; the gateway may be running", _backup)
+    backup = _command(
+        commands,
+        "backup",
+        "write all data and the sealing key into one encrypted file; the gateway may be running",
+        _backup,
+    )
     _add_state(backup)
-    backup.add_argument("file", type=Path, help="the file to write, for example homard-backup.tar.gz")
+    _add_settings(backup)
+    _add_passphrase(backup)
+    backup.add_argument("file", type=Path, help="the file to write, for example homard.backup")
+    backup.add_argument(
+        "--plain",
+        action="store_true",
+        help="do not encrypt: a .tar.gz without the sealing key. The devices' keys in it are sealed and open "
+        "on this unit only, all other data lies open; it brings back this unit, not a lost one",
+    )
     backup.add_argument(
         "--without-files", action="store_true", help="leave out the content of stored files, such as firmware"
     )
 
     restore = _command(commands, "restore", "bring back a backup; the gateway must be stopped", _restore)
     _add_state(restore)
+    _add_settings(restore)
+    _add_passphrase(restore)
     restore.add_argument("file", type=Path, help="a file that `homard backup` wrote")
     restore.add_argument(
         "--force", action="store_true", help="replace what the state folder holds now (it is kept aside)"
@@ -151,6 +166,19 @@ def _add_state(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_STATE,
         metavar="DIR",
         help=f"the folder with all data (default: {DEFAULT_STATE})",
+    )
+
+
+def _add_passphrase(parser: argparse.ArgumentParser) -> None:
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="read the passphrase from the first line of a file instead of asking for it",
+    )
+    given.add_argument(
+        "--stdin", action="store_true", help="read the passphrase from the first line of standard input"
     )
 
 
@@ -287,18 +315,63 @@ def _check(options: argparse.Namespace) -> int:
 def _backup(options: argparse.Namespace) -> int:
     from appliance.composition import CommandFailed, back_up
 
+    settings = _settings(options)
+    if options.plain and (options.stdin or options.passphrase_file):
+        return _fail("a plain backup has no passphrase; leave out --plain to have it encrypted")
     try:
-        print(back_up(options.state, options.file, files=not options.without_files))
+        passphrase = None if options.plain else _passphrase(options, again=True)
+        print(
+            back_up(
+                options.state,
+                options.file,
+                settings,
+                passphrase=passphrase,
+                files=not options.without_files,
+            )
+        )
     except CommandFailed as error:
         return _fail(str(error))
     return 0
+
+
+def _passphrase(options: argparse.Namespace, *, again: bool) -> str:
+    """The passphrase of a backup; who types a new one types it again. Raises CommandFailed."""
+    from appliance.composition import CommandFailed
+
+    if options.stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if options.passphrase_file is not None:
+        try:
+            with options.passphrase_file.open(encoding="utf-8") as file:
+                return str(file.readline().rstrip("\r\n"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandFailed(f"the passphrase cannot be read: {error}") from error
+    if not sys.stdin.isatty():
+        raise CommandFailed(
+            "there is nobody to ask for the passphrase: use --passphrase-file or --stdin"
+            + (", or --plain for a backup without the sealing key" if again else "")
+        )
+    import getpass
+
+    passphrase = getpass.getpass("Passphrase of the backup: ")
+    if again and getpass.getpass("Again: ") != passphrase:
+        raise CommandFailed("the two passphrases differ; nothing was written")
+    return passphrase
 
 
 def _restore(options: argparse.Namespace) -> int:
     from appliance.composition import CommandFailed, bring_back
 
     try:
-        print(bring_back(options.file, options.state, force=options.force))
+        print(
+            bring_back(
+                options.file,
+                options.state,
+                _settings(options),
+                passphrase=lambda: _passphrase(options, again=False),
+                force=options.force,
+            )
+        )
     except CommandFailed as error:
         return _fail(str(error))
     return 0

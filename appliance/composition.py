@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import pwd
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -65,8 +66,8 @@ from appliance.vault.authority import Authority
 from appliance.vault.certificates import CertificateCheck
 from appliance.vault.doorkeeper import Doorkeeper
 from appliance.vault.errors import VaultError
-from appliance.vault.sealing import SealingKey
-from appliance.vault.vault import Vault
+from appliance.vault.sealing import SealingKey, key_in_place
+from appliance.vault.vault import Vault, check_vault
 
 log = logging.getLogger(__name__)
 
@@ -552,27 +553,84 @@ def _owner_kept(state: Path) -> Iterator[None]:
                 os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
-def back_up(state: Path, file: Path, *, files: bool = True) -> str:
+def back_up(
+    state: Path, file: Path, settings: Settings, *, passphrase: str | None, files: bool = True
+) -> str:
     """`homard backup`: one file with everything, or without the content of stored files; the server may be
-    running. Raises CommandFailed.
+    running. Encrypted and with the sealing key, or without a passphrase neither. Raises CommandFailed.
     """
     try:
         with _owner_kept(state):
-            path, manifest = make_backup(state, file, __version__, files=files)
-    except (StorageError, OSError) as error:
+            vault = _opened_vault(state, settings)
+            path, manifest = make_backup(
+                state,
+                file,
+                __version__,
+                files=files,
+                passphrase=passphrase,
+                sealing_key=None if passphrase is None or vault is None else vault.key.export(),
+                quiet=lambda name: (
+                    vault.quiet() if vault is not None and name == VAULT else contextlib.nullcontext()
+                ),
+            )
+            if vault is not None:
+                how = "without the sealing key" if passphrase is None else "encrypted, with the sealing key"
+                try:
+                    vault.note(operator(), f"backup made, {how}: {path}")
+                except VaultError:
+                    path.unlink()  # a copy of all keys that nobody would know of
+                    raise
+    except (StorageError, VaultError, OSError) as error:
         raise CommandFailed(str(error)) from error
     return f"{path}: {len(manifest.files)} files, {sum(file.size_bytes for file in manifest.files)} bytes"
 
 
-def bring_back(file: Path, state: Path, *, force: bool) -> str:
-    """`homard restore`. Raises CommandFailed, and then the state folder is as it was."""
+def bring_back(
+    file: Path, state: Path, settings: Settings, *, passphrase: Callable[[], str], force: bool
+) -> str:
+    """`homard restore`: data, and the sealing key if the backup has it. ``passphrase`` is called when the
+    backup is encrypted. Raises CommandFailed, and then the state folder is as it was.
+    """
     try:
         with _owner_kept(state):
-            restored = restore_backup(file, state, force=force)
-    except (StorageError, OSError) as error:
+            restored = restore_backup(
+                file,
+                state,
+                force=force,
+                passphrase=passphrase,
+                placing=lambda key: key_in_place(key, state, settings.vault.key_file),
+            )
+            said = f"{state} is as it was at {restored.manifest.made_at}"
+            if restored.kept_as is not None:
+                said += f"; what was there is now in {restored.kept_as}"
+            try:
+                vault = _opened_vault(state, settings)
+                if vault is not None:
+                    vault.note(operator(), f"restored from the backup of {restored.manifest.made_at}")
+            except VaultError as error:
+                said += f". The keys of the devices do not open here: {error}"
+    except (StorageError, VaultError, OSError) as error:
         raise CommandFailed(str(error)) from error
-    aside = "" if restored.kept_as is None else f"; what was there is now in {restored.kept_as}"
-    return f"{state} is as it was at {restored.manifest.made_at}{aside}"
+    return said
+
+
+def operator() -> str:
+    """Who works at the command line, for the audit log."""
+    try:
+        name = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"user {os.getuid()}"
+    return f"{name} (command line)"
+
+
+def _opened_vault(state: Path, settings: Settings) -> Vault | None:
+    """The vault of a state folder, None when it has none yet. Raises VaultError."""
+    if not any((state / VAULT).glob("*.json")):
+        return None
+    key = SealingKey.load(state, settings.vault.key_file, create=False)
+    vault = Vault(state / VAULT, key, settings.vault, time.time)
+    vault.open()
+    return vault
 
 
 def open_identity(state: Path, settings: IdentitySettings | None = None) -> Identity:
@@ -632,6 +690,7 @@ def check_state(state: Path, settings: Settings) -> list[str]:
     if database.exists():
         problems.extend(check_database(database))
     problems.extend(check_files(state / FILES))
+    problems.extend(check_vault(state, settings.vault, time.time))
     identity = Identity(state / "identity", settings.identity)
     if identity.needs_setup:
         problems.append("there is no account yet; open the page, or use `homard account set-password NAME`")

@@ -1,9 +1,15 @@
-"""Backup and restore of a state folder: one ``.tar.gz`` with a manifest and SHA-256 of every file.
+"""Backup and restore of a state folder: one archive with a manifest and SHA-256 of every file.
+
+An encrypted backup (see `appliance.storage.backup_cipher`) also carries the key that the vault's secrets are
+sealed with, so that it is enough to bring a unit back on new hardware. A plain one is a ``.tar.gz`` without
+that key: its sealed secrets open only on the unit that made it, everything else in it lies open.
 
 A backup may be made while the service runs: databases are copied by SQLite itself, documents are
 replaced as whole files and so are always read whole. A restore looks at everything first, builds
 the new folder beside the old one and exchanges the two in one step; the old state is kept beside
-it. The file holds secrets and is for its owner only (mode 0600).
+it. The file is for its owner only (mode 0600).
+
+Longer than 400 lines: making and restoring share the shape of the archive.
 """
 
 from __future__ import annotations
@@ -12,6 +18,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import gzip
 import hashlib
 import io
 import json
@@ -22,17 +29,21 @@ import tarfile
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final
 
+from appliance.storage.backup_cipher import Decrypting, Encrypting, is_encrypted
 from appliance.storage.database import copy_database
 from appliance.storage.database_file import check_soundness, schema_scripts, sync_folder
 from appliance.storage.errors import BackupError, StorageError, StorageInUse
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
+SEALING_KEY: Final = "sealing.key"
+MAX_SEALING_KEY_BYTES: Final = 1024
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 _CHUNK: Final = 1024 * 1024
 # Locks, logs and temporary files belong to the running service, damaged files to nobody.
@@ -53,11 +64,14 @@ class BackedUpFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a backup holds. ``made_at`` is ISO 8601 in UTC, ``version`` that of the program."""
+    """What a backup holds. ``made_at`` is ISO 8601 in UTC, ``version`` that of the program; ``sealing_key``
+    says whether the key of the vault is in it.
+    """
 
     made_at: str
     version: str
     files: tuple[BackedUpFile, ...]
+    sealing_key: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +82,54 @@ class Restored:
     kept_as: Path | None
 
 
+Quiet = Callable[[str], AbstractContextManager[object]]
+Placing = Callable[[bytes], AbstractContextManager[object]]
+
+
+def _as_it_is(name: str) -> AbstractContextManager[object]:
+    return contextlib.nullcontext()
+
+
 def make_backup(
-    state_dir: Path, target: Path, version: str = "", *, files: bool = True
+    state_dir: Path,
+    target: Path,
+    version: str = "",
+    *,
+    files: bool = True,
+    passphrase: str | None = None,
+    sealing_key: bytes | None = None,
+    quiet: Quiet = _as_it_is,
 ) -> tuple[Path, Manifest]:
     """Write a backup of the state folder; answers its path and manifest.
 
     ``target`` is the file, or a folder that gets a file named by the time. Without ``files`` the list of
-    stored files is in it, but not their content. The service may run. Raises BackupError, and then no file
-    is left.
+    stored files is in it, but not their content. With a passphrase it is encrypted, and only then it may
+    carry the ``sealing_key``. ``quiet`` gives for each entry of the state folder what keeps it still while
+    it is copied. The service may run. Raises BackupError, and then no file is left.
     """
     state_dir, target = state_dir.resolve(), target.resolve()
     if not state_dir.is_dir():
         raise BackupError(f"there is no state folder {state_dir}: check --state")
+    if sealing_key is not None and passphrase is None:
+        raise BackupError("the sealing key leaves the unit only in an encrypted backup")
     made_at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     if target.is_dir():
-        target = target / f"homard-{made_at.replace(':', '').replace('-', '')}.tar.gz"
+        ending = "tar.gz" if passphrase is None else "backup"
+        target = target / f"homard-{made_at.replace(':', '').replace('-', '')}.{ending}"
     if target.is_relative_to(state_dir):
         raise BackupError("a backup inside the state folder would be lost with it: choose another place")
     if target.exists():
         raise BackupError(f"{target} exists already: choose another name")
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".homard-backup-") as staging:
-            staged = _stage(state_dir, Path(staging) / "files", files)
-            manifest = Manifest(made_at, version, tuple(staged))
-            packed = Path(staging) / "packed"
-            _pack(Path(staging) / "files", packed, manifest)
+        with contextlib.ExitStack() as folders:
+            beside = Path(folders.enter_context(_temporary(target.parent)))
+            # What is to be encrypted is not laid open on a stick first, if the state's own disk takes it.
+            plain = passphrase is None or not os.access(state_dir.parent, os.W_OK)
+            staging = beside if plain else Path(folders.enter_context(_temporary(state_dir.parent)))
+            staged = tuple(_stage(state_dir, staging / "files", files, quiet))
+            manifest = Manifest(made_at, version, staged, sealing_key is not None)
+            packed = beside / "packed"
+            _write(staging / "files", packed, manifest, passphrase, sealing_key)
             packed.rename(target)
         sync_folder(target.parent)
     except (OSError, StorageError) as error:
@@ -100,12 +137,20 @@ def make_backup(
     return target, manifest
 
 
-def restore_backup(file: Path, state_dir: Path, *, force: bool = False) -> Restored:
+def restore_backup(
+    file: Path,
+    state_dir: Path,
+    *,
+    force: bool = False,
+    passphrase: Callable[[], str] | None = None,
+    placing: Placing | None = None,
+) -> Restored:
     """Replace the state folder by a backup.
 
-    Everything is verified before the state folder is touched, and it changes in one step. Raises
-    BackupError (also when the folder holds data and ``force`` is false) and StorageInUse (the service
-    runs); nothing has changed then.
+    Everything is verified before the state folder is touched, and it changes in one step. ``passphrase`` is
+    asked for when the file is encrypted; ``placing`` is entered with the sealing key, if the backup has it,
+    around that step. Raises BackupError (also when the folder holds data and ``force`` is false) and
+    StorageInUse (the service runs); nothing has changed then.
     """
     state_dir = state_dir.resolve()
     if _holds_data(state_dir) and not force:
@@ -119,11 +164,16 @@ def restore_backup(file: Path, state_dir: Path, *, force: bool = False) -> Resto
         except OSError as error:
             raise BackupError(f"cannot write beside {state_dir}: {error}; run it as root?") from error
         try:
-            manifest = _unpack(file, beside)
+            with _archive(file, passphrase) as archive:
+                manifest, sealing_key = _unpack(archive, beside)
             _check_databases(beside)
             _take_ownership(beside, state_dir)
             _sync_tree(beside)
-            return Restored(manifest, _exchange(beside, state_dir))
+            if sealing_key is None or placing is None:
+                return Restored(manifest, _exchange(beside, state_dir))
+            with placing(sealing_key):
+                kept = _exchange(beside, state_dir)
+            return Restored(manifest, kept)
         except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
             shutil.rmtree(beside, ignore_errors=True)
             raise BackupError(f"{file} could not be restored, nothing was changed: {error}") from error
@@ -132,10 +182,10 @@ def restore_backup(file: Path, state_dir: Path, *, force: bool = False) -> Resto
             raise
 
 
-def read_manifest(file: Path) -> Manifest:
+def read_manifest(file: Path, passphrase: Callable[[], str] | None = None) -> Manifest:
     """The manifest of a backup, without a look at the rest. Raises BackupError."""
     try:
-        with tarfile.open(file, "r:gz") as archive:
+        with _archive(file, passphrase, whole=False) as archive:
             return _manifest(archive)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise BackupError(f"{file} is not a backup: {error}") from error
@@ -144,53 +194,81 @@ def read_manifest(file: Path) -> Manifest:
 # --- making -------------------------------------------------------------------------------------
 
 
-def _stage(state_dir: Path, staging: Path, files: bool) -> Iterator[BackedUpFile]:
+def _temporary(folder: Path) -> AbstractContextManager[str]:
+    return tempfile.TemporaryDirectory(dir=folder, prefix=".homard-backup-")
+
+
+def _stage(state_dir: Path, staging: Path, files: bool, quiet: Quiet) -> Iterator[BackedUpFile]:
     """Copy what belongs in a backup to a folder where nothing changes any more."""
     staging.mkdir(mode=0o700)
-    for path in sorted(state_dir.rglob("*")):
-        if path.is_symlink() or not path.is_file() or not _belongs(path.name):
-            continue
-        name = path.relative_to(state_dir)
-        if not files and name.parts[: len(_FILES)] == _FILES:
-            continue
-        copy = staging / name
-        copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            if path.suffix == ".sqlite":
-                copy_database(path, copy)
-            else:
-                shutil.copyfile(path, copy)
-        except FileNotFoundError:
-            continue  # gone since it was listed
-        digest, size = _digest(copy)
-        yield BackedUpFile(name.as_posix(), size, digest)
+    for top in sorted(state_dir.iterdir()):
+        with quiet(top.name):
+            found = (path for path in sorted((top, *top.rglob("*"))) if _belongs(path))
+            copied = (_copied(path, path.relative_to(state_dir), staging, files) for path in found)
+            yield from [one for one in copied if one is not None]
 
 
-def _belongs(name: str) -> bool:
-    return not name.endswith(_LEFT_OUT) and ".damaged" not in name
+def _copied(path: Path, name: Path, staging: Path, files: bool) -> BackedUpFile | None:
+    if not files and name.parts[: len(_FILES)] == _FILES:
+        return None
+    copy = staging / name
+    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        if path.suffix == ".sqlite":
+            copy_database(path, copy)
+        else:
+            shutil.copyfile(path, copy)
+    except FileNotFoundError:
+        return None  # gone since it was listed
+    digest, size = _digest(copy)
+    return BackedUpFile(name.as_posix(), size, digest)
 
 
-def _pack(staging: Path, target: Path, manifest: Manifest) -> None:
+def _belongs(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    return not path.name.endswith(_LEFT_OUT) and ".damaged" not in path.name
+
+
+def _write(
+    staging: Path, target: Path, manifest: Manifest, passphrase: str | None, sealing_key: bytes | None
+) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as out:
+        if passphrase is None:
+            _pack(staging, out, manifest, None)
+        else:
+            sealed = Encrypting(out, passphrase)
+            _pack(staging, sealed, manifest, sealing_key)
+            sealed.finish()
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _pack(staging: Path, out: IO[bytes] | Encrypting, manifest: Manifest, sealing_key: bytes | None) -> None:
     text = json.dumps(
         {
             "format": FORMAT,
             "made_at": manifest.made_at,
             "version": manifest.version,
+            "sealing_key": manifest.sealing_key,
             "files": [
                 {"name": f.name, "size_bytes": f.size_bytes, "sha256": f.sha256} for f in manifest.files
             ],
         },
         indent=1,
     ).encode()
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as out:
-        with tarfile.open(fileobj=out, mode="w:gz", compresslevel=6, format=tarfile.PAX_FORMAT) as archive:
-            _add(archive, MANIFEST, len(text), io.BytesIO(text))
-            for file in manifest.files:
-                with (staging / file.name).open("rb") as content:
-                    _add(archive, f"state/{file.name}", file.size_bytes, content)
-        out.flush()
-        os.fsync(out.fileno())
+    with (
+        gzip.GzipFile(fileobj=out, mode="wb", compresslevel=6, filename="") as packed,
+        # As a stream: what is encrypted cannot be sought in.
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        _add(archive, MANIFEST, len(text), io.BytesIO(text))
+        if sealing_key is not None:
+            _add(archive, SEALING_KEY, len(sealing_key), io.BytesIO(sealing_key))
+        for file in manifest.files:
+            with (staging / file.name).open("rb") as content:
+                _add(archive, f"state/{file.name}", file.size_bytes, content)
 
 
 def _add(archive: tarfile.TarFile, name: str, size: int, content: BinaryIO | io.BytesIO) -> None:
@@ -200,6 +278,25 @@ def _add(archive: tarfile.TarFile, name: str, size: int, content: BinaryIO | io.
 
 
 # --- restoring ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _archive(
+    file: Path, passphrase: Callable[[], str] | None, *, whole: bool = True
+) -> Iterator[tarfile.TarFile]:
+    """The archive of a backup, to be read from front to back; ``whole``: its end is looked at too."""
+    with file.open("rb") as raw:
+        if not is_encrypted(raw):
+            with tarfile.open(fileobj=raw, mode="r:gz") as archive:
+                yield archive
+            return
+        if passphrase is None:
+            raise BackupError(f"{file} is encrypted: a passphrase is needed")
+        opened = Decrypting(raw, passphrase())
+        with tarfile.open(fileobj=opened, mode="r|gz") as archive:
+            yield archive
+        if whole:
+            opened.drain()
 
 
 def _manifest(archive: tarfile.TarFile) -> Manifest:
@@ -216,7 +313,9 @@ def _manifest(archive: tarfile.TarFile) -> Manifest:
             BackedUpFile(str(file["name"]), int(file["size_bytes"]), str(file["sha256"]))
             for file in document["files"]
         )
-        manifest = Manifest(str(document["made_at"]), str(document["version"]), files)
+        manifest = Manifest(
+            str(document["made_at"]), str(document["version"]), files, bool(document.get("sealing_key"))
+        )
     except (ValueError, TypeError, LookupError) as error:
         raise BackupError(f"the manifest of the backup cannot be read: {error}") from error
     for file in files:
@@ -226,31 +325,44 @@ def _manifest(archive: tarfile.TarFile) -> Manifest:
     return manifest
 
 
-def _unpack(file: Path, folder: Path) -> Manifest:
-    """Write the files of the backup to the folder, verifying each. Raises BackupError."""
-    with tarfile.open(file, "r:gz") as archive:
-        manifest = _manifest(archive)
-        missing = {f"state/{f.name}": f for f in manifest.files}
-        need = sum(f.size_bytes for f in manifest.files)
-        free = shutil.disk_usage(folder).free
-        if need > free:
-            raise BackupError(f"the restore needs {need} bytes, the disk has {free}: make room first")
-        while (member := archive.next()) is not None:
-            expected = missing.pop(member.name, None)
-            if expected is None or not member.isreg() or member.size != expected.size_bytes:
-                raise BackupError(f"the backup holds something its manifest does not name: {member.name!r}")
-            target = folder / expected.name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            content = archive.extractfile(member)
-            assert content is not None
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as out:
-                shutil.copyfileobj(content, out, _CHUNK)
-            if _digest(target)[0] != expected.sha256:
-                raise BackupError(f"the backup is damaged: {expected.name} has another checksum")
-        if missing:
-            raise BackupError(f"the backup is incomplete: {sorted(missing)[0]} is missing")
-    return manifest
+def _unpack(archive: tarfile.TarFile, folder: Path) -> tuple[Manifest, bytes | None]:
+    """Write the files of the backup to the folder, verifying each; answers the sealing key too.
+
+    Raises BackupError.
+    """
+    manifest = _manifest(archive)
+    missing = {f"state/{f.name}": f for f in manifest.files}
+    need = sum(f.size_bytes for f in manifest.files)
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise BackupError(f"the restore needs {need} bytes, the disk has {free}: make room first")
+    sealing_key = _sealing_key(archive) if manifest.sealing_key else None
+    while (member := archive.next()) is not None:
+        expected = missing.pop(member.name, None)
+        if expected is None or not member.isreg() or member.size != expected.size_bytes:
+            raise BackupError(f"the backup holds something its manifest does not name: {member.name!r}")
+        target = folder / expected.name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        content = archive.extractfile(member)
+        assert content is not None
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            shutil.copyfileobj(content, out, _CHUNK)
+        if _digest(target)[0] != expected.sha256:
+            raise BackupError(f"the backup is damaged: {expected.name} has another checksum")
+    if missing:
+        raise BackupError(f"the backup is incomplete: {sorted(missing)[0]} is missing")
+    return manifest, sealing_key
+
+
+def _sealing_key(archive: tarfile.TarFile) -> bytes:
+    member = archive.next()
+    if member is None or member.name != SEALING_KEY or not member.isreg():
+        raise BackupError("the backup is incomplete: the sealing key is missing")
+    content = archive.extractfile(member)
+    if content is None or member.size > MAX_SEALING_KEY_BYTES:
+        raise BackupError("the sealing key in the backup cannot be read")
+    return content.read()
 
 
 def _check_databases(folder: Path) -> None:

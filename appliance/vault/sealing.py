@@ -164,6 +164,7 @@ def key_in_place(key: bytes, state: Path, key_file: str = "") -> Iterator[Path]:
 
     The file belongs to whom the data folder belongs. Raises VaultError, and then nothing has changed.
     """
+    SealingKey(key)  # refuses what is none
     path = key_path(state, key_file)
     beside = path.with_name(f".{path.name}.restore-{secrets.token_hex(4)}")
     try:

@@ -97,15 +97,23 @@ def test_backup_while_running_and_restore_on_an_empty_machine(house: House, tmp_
         device.take_observe("/3303/0/5700", b"20.5")
         sent = device.notify("/3303/0/5700", b"21.5", 2)
         assert device.receive().mid == sent.mid
-    file = tmp_path / "backup.tar.gz"
-    house.homard("backup", str(file), "--state", str(house.state))
+    file, state = tmp_path / "homard.backup", str(house.state)
+    refused = homard("backup", str(file), "--state", state)
+    assert refused.returncode == 1 and "--passphrase-file" in refused.stderr, "there is nobody to ask"
+    house.homard("backup", str(file), "--state", state, "--stdin", text="correct horse battery\n")
     assert file.stat().st_mode & 0o077 == 0
-    refused = homard("restore", str(file), "--state", str(house.state))
-    assert refused.returncode == 1
-    assert refused.stderr
+    refused = homard("restore", str(file), "--state", state, "--stdin", text="correct horse battery\n")
+    assert refused.returncode == 1 and "--force" in refused.stderr
     restored = tmp_path / "elsewhere" / "state"
     restored.parent.mkdir()
-    house.homard("restore", str(file), "--state", str(restored))
+    wrong = homard("restore", str(file), "--state", str(restored), "--stdin", text="wrong horse battery\n")
+    assert wrong.returncode == 1 and "passphrase" in wrong.stderr and not restored.exists()
+    words = tmp_path / "words"
+    words.write_text("correct horse battery\n")
+    house.homard("restore", str(file), "--state", str(restored), "--passphrase-file", str(words))
+    key = restored.with_name("state.key")
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.read_bytes() == house.state.with_name("state.key").read_bytes()
     with House(restored) as other:
         other.token = house.token  # the token came along
         values = other.api("GET", "/devices/kept/values?path=/3303/0/5700")[1]["values"]
