@@ -6,6 +6,7 @@ kilobytes of the document its serial number belongs to. What was revoked is neve
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from appliance.storage.documents import SafeTinyDB, open_documents
 
 SHARDS: Final = 64
+_TICK_NS: Final = 1_000_000_000
 
 
 class Issued(NamedTuple):
@@ -39,9 +41,18 @@ class IssuedCertificates:
         self._by_serial: dict[str, Issued] = {}
         self._by_key: dict[str, Issued] = {}
         self._versions: dict[int, object] = {}
+        self._looked_at = 0
 
     def refresh(self) -> bool:
-        """Read what has changed on disk; whether there was something. Raises DocumentError."""
+        """Read what has changed on disk; whether there was something. Raises DocumentError.
+
+        Asked often, so mostly one look at the folder answers: each write renames a file into it.
+        """
+        stamp = self._folder.stat().st_mtime_ns
+        if stamp == self._looked_at:
+            return False
+        # A second write within one tick of the file system's clock would not show: look again until then.
+        self._looked_at = stamp if time.time_ns() - stamp > _TICK_NS else 0
         changed = False
         for shard in range(SHARDS):
             if shard in self._shards or (self._folder / f"{_name(shard)}.json").exists():
