@@ -409,13 +409,14 @@ class Authority:
 
     # Revocation
 
-    def revoke(self, serials: Iterable[str], reason: str = "") -> int:
-        """Revoke certificates by serial number (hex); how many of them were good before.
+    def revoke(self, serials: str | Iterable[str], reason: str = "") -> int:
+        """Revoke a certificate, or several, by serial number (hex); how many of them were good before.
 
         Serial numbers of other people's authorities do not matter here: whoever asks need not know.
         """
         with self._turn():
-            found = [one for one in map(self._issued.by_serial, serials) if one is not None]
+            asked = (serials,) if isinstance(serials, str) else serials
+            found = [one for one in map(self._issued.by_serial, asked) if one is not None]
             now = self.now()
             gone = [one._replace(revoked_at=now, reason=reason) for one in found if one.revoked_at is None]
             # Revoked already, but nobody said why.

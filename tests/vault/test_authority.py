@@ -443,7 +443,7 @@ def test_another_process_revokes_and_issues(tmp_path: Path) -> None:
     serial = f"{loaded(certificate).serial_number:x}"
     assert server.refresh() and not server.refresh()
     assert [one.serial for one in server.issued()] == [serial]
-    command.revoke([serial])
+    assert command.revoke(serial) == 1
     assert server.refresh()
     assert int(serial, 16) in server.trusted().revoked
     server.issue_with_new_key("meter-2")
