@@ -358,19 +358,23 @@ class Authority:
             raise VaultError(f"the certificate of {endpoint_name} would have {problem}")
         assert isinstance(public_key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey)
         mark = _mark(public_key)
-        known = beside.get(mark) or self._issued.by_key(mark)
-        if known is not None and known.revoked_at is not None:
-            if known.reason not in (SUPERSEDED, REMOVED):
+        if mark in beside:
+            raise VaultError(
+                f"{beside[mark].endpoint_name} and {endpoint_name} have the same key; each needs its own",
+                "conflict",
+            )
+        for known in self._issued.by_key(mark):
+            if known.revoked_at is None:
+                if known.endpoint_name != endpoint_name and known.not_after > self.now():
+                    raise VaultError(
+                        f"{known.endpoint_name} has a certificate with this very key; "
+                        "each device needs its own key",
+                        "conflict",
+                    )
+            elif known.reason == COMPROMISED:
                 raise VaultError(
                     f"a certificate with this key was revoked; {endpoint_name} needs a new key", "conflict"
                 )
-        elif known is not None and known.endpoint_name != endpoint_name and known.not_after > self.now():
-            raise VaultError(
-                f"{known.endpoint_name} has a certificate with this very key; each device needs its own key",
-                "conflict",
-            )
-        if mark in beside:
-            raise VaultError(f"{endpoint_name} is there twice with the same key", "conflict")
         return public_key, mark
 
     def _sign_device(self, endpoint_name: str, key: PublicKey) -> x509.Certificate:

@@ -39,7 +39,7 @@ class IssuedCertificates:
         self._folder = folder
         self._shards: dict[int, SafeTinyDB] = {}
         self._by_serial: dict[str, Issued] = {}
-        self._by_key: dict[str, Issued] = {}
+        self._by_key: dict[str, tuple[str, ...]] = {}
         self._versions: dict[int, object] = {}
         self._looked_at = 0
 
@@ -72,9 +72,9 @@ class IssuedCertificates:
         """The certificate with this serial number (hex)."""
         return self._by_serial.get(serial.lower().lstrip("0"))
 
-    def by_key(self, key: str) -> Issued | None:
-        """The certificate issued last for this public key."""
-        return self._by_key.get(key)
+    def by_key(self, key: str) -> list[Issued]:
+        """All certificates for this public key."""
+        return [self._by_serial[serial] for serial in self._by_key.get(key, ())]
 
     def revoked(self) -> dict[int, float]:
         """When which serial number was revoked."""
@@ -103,9 +103,9 @@ class IssuedCertificates:
     def _take(self, found: Iterable[Issued]) -> None:
         for one in found:
             self._by_serial[one.serial] = one
-            known = self._by_key.get(one.key)
-            if known is None or known.serial == one.serial or known.issued_at <= one.issued_at:
-                self._by_key[one.key] = one
+            serials = self._by_key.get(one.key, ())
+            if one.serial not in serials:
+                self._by_key[one.key] = (*serials, one.serial)
 
     def _documents(self, shard: int) -> SafeTinyDB:
         found = self._shards.get(shard)
