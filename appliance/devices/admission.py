@@ -110,7 +110,7 @@ class Admission:
         if source.identity is None:
             return self._unproven(endpoint_name, source)
         identity = source.identity
-        credential = self._vault.by_identity(identity)
+        credential = self._vault.by_identity(identity, purpose)
         if credential is None:
             sentence = (
                 f"{_shown(identity)} is trusted by its issuer, but no device has this identity; accept it "

@@ -69,7 +69,7 @@ class KeyRing:
     def device(self, endpoint_name: str) -> SimpleNamespace | None:
         return self.devices.get(endpoint_name)
 
-    def by_identity(self, identity: str) -> SimpleNamespace | None:
+    def by_identity(self, identity: str, purpose: str | None = None) -> SimpleNamespace | None:
         return self.identities.get(identity)
 
 
