@@ -19,11 +19,15 @@ from appliance.vault.model import Credential, NewCredential
 from appliance.vault.vault import Vault
 
 _BY = "bootstrap"
+_TRIES_S = 3600.0
 _USUAL_CERTIFICATE_USAGE = 3  # RFC 6698: this very certificate; what a client does that was told nothing
 
 
 class Unit(Protocol):
     """What the gateway itself shows to devices, and the certificates that it makes."""
+
+    def now(self) -> float:
+        """Seconds since 1970."""
 
     def server_keys(self) -> tuple[bytes, bytes]:
         """Chain and private key, PEM."""
@@ -90,7 +94,7 @@ class VaultKeyring:
             )
         own = [one for one in device.credentials if one.purpose == "server" and one.state != "revoked"]
         for one in reversed(own):
-            if one.state == "staged" and one.mode == mode and _is_whole(one):
+            if one.state == "staged" and one.mode == mode and self._is_fresh(one):
                 return one
         new = NewCredential(purpose="server", mode=mode)
         if mode == "x509":
@@ -149,6 +153,16 @@ class VaultKeyring:
                 der = certificate.public_bytes(Encoding.DER)
                 return Keys("x509", der, secret(credential.id, "private_key"), shown or b"")
 
+    def _is_fresh(self, credential: Credential) -> bool:
+        """Whether a staged key can be written as a fresh one.
+
+        Whether a certificate was used is not known, as the name in it does not tell; only one of the same
+        round of tries is taken again.
+        """
+        if credential.mode == "x509" and credential.made_at < self._unit.now() - _TRIES_S:
+            return False
+        return credential.mode in ("psk", "oscore") or "private_key" in credential.secrets
+
     def _own_public_key(self) -> bytes:
         chain, _ = self._unit.server_keys()
         key = x509.load_pem_x509_certificate(chain).public_key()
@@ -161,11 +175,6 @@ class VaultKeyring:
                 f"The private key of {credential.endpoint_name} is in the device only, so it cannot be "
                 "written: use a fresh key in its plan, or another security."
             )
-
-
-def _is_whole(credential: Credential) -> bool:
-    """Whether the vault has all of it."""
-    return credential.mode in ("psk", "oscore") or "private_key" in credential.secrets
 
 
 def _mode(text: str) -> Mode:

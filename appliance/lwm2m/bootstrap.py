@@ -1,8 +1,9 @@
 """The bootstrap interface as values (OMA Core 1.1.1 §6.1): what a client asks, what it has, what it is given.
 
 The laws of this file: the Security instance without a short server id is the bootstrap account, and nothing
-here ever names it to be written or deleted (trap 44); keys that a security mode does not use are left out
-(trap 46); what the client's version of an object does not have is not written.
+here ever names it to be written or deleted (trap 44); keys that a security mode does not use are written
+empty, because object 0 calls them mandatory and Leshan's client fails without them; what the client's version
+of an object does not have is not written.
 """
 
 from __future__ import annotations
@@ -251,9 +252,9 @@ def security_instance(
         0: uri,
         1: short_server_id is None,
         2: _MODE_NUMBERS[keys.mode],
-        3: keys.public or None,
-        4: keys.server_public or None,
-        5: keys.secret or None,
+        3: keys.public,
+        4: keys.server_public,
+        5: keys.secret,
         10: short_server_id,
         11: hold_off_s,
         12: account_timeout_s,

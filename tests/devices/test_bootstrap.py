@@ -63,7 +63,7 @@ def test_what_is_written_makes_a_whole_account_of_this_gateway(bench: Bench) -> 
         assert security.opt.content_format == TLV
         assert written(security) == {
             "/0/1/0": "coaps://192.0.2.1:5684", "/0/1/1": False, "/0/1/2": 0, "/0/1/3": b"meter-1",
-            "/0/1/5": SECRET, "/0/1/10": 1,
+            "/0/1/4": b"", "/0/1/5": SECRET, "/0/1/10": 1,
         }  # fmt: skip
         device.answer(security, codes.CHANGED)
         server = await device.next()

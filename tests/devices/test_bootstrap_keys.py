@@ -34,9 +34,10 @@ class Bunch:
     def __init__(self, folder: File) -> None:
         key = SealingKey.load(folder / "state", str(folder / "key"), create=True)
         settings = VaultSettings()
-        self.vault = Vault(folder / "state" / "vault", key, settings, lambda: 1.8e9)
+        self.now = 1.8e9
+        self.vault = Vault(folder / "state" / "vault", key, settings, lambda: self.now)
         self.vault.open()
-        self.authority = Authority(folder / "state" / "vault", key, settings, lambda: 1.8e9)
+        self.authority = Authority(folder / "state" / "vault", key, settings, lambda: self.now)
         self.authority.open()
         self.keyring = VaultKeyring(self.vault, self.authority)
 
@@ -123,6 +124,14 @@ def test_certificates_are_made_and_come_with_what_their_usage_compares(
     private = load_der_private_key(keys.secret, None)
     assert private.public_key() == certificate.public_key()
     assert keys.server_public == bunch.authority.told_to_client(3 if usage is None else usage)
+
+
+def test_a_certificate_is_made_anew_but_not_at_every_try(bunch: Bunch) -> None:
+    bunch.add(NewCredential("bootstrap", "psk"))
+    first = bunch.keyring.keys(NAME, FRESH, "x509", True)
+    assert bunch.keyring.keys(NAME, FRESH, "x509", True) == first
+    bunch.now += 3601
+    assert bunch.keyring.keys(NAME, FRESH, "x509", True).public != first.public
 
 
 def test_oscore_is_given_as_the_client_sees_it(bunch: Bunch) -> None:

@@ -132,16 +132,13 @@ def test_ids_that_stand_for_no_server_count_as_none() -> None:
 # --- what a client is given
 
 
-def test_keys_that_a_mode_does_not_use_are_left_out() -> None:
+def test_keys_that_a_mode_does_not_use_are_empty() -> None:
     nosec = security_instance(Path(0, 1), "coap://a", Keys("nosec"), model(), short_server_id=1)
     assert {report.path[2]: report.value for report in nosec.reports} == {
-        0: "coap://a",
-        1: False,
-        2: 3,
-        10: 1,
-    }
+        0: "coap://a", 1: False, 2: 3, 3: b"", 4: b"", 5: b"", 10: 1,
+    }  # fmt: skip
     psk = security_instance(Path(0, 1), URI, PSK, model(), short_server_id=1, certificate_usage=3)
-    assert [report.path[2] for report in psk.reports] == [0, 1, 2, 3, 5, 10]
+    assert [report.path[2] for report in psk.reports] == [0, 1, 2, 3, 4, 5, 10]
 
 
 def test_a_certificate_comes_with_its_usage_where_the_object_has_it() -> None:
