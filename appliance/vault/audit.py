@@ -65,11 +65,12 @@ def chain(head: Head, entries: Sequence[tuple[float, str, str, str]]) -> tuple[l
     return lines, head
 
 
-def append(path: Path, lines: Sequence[str]) -> bool:
+def append(path: Path, lines: Sequence[str], *, healing: bool) -> bool:
     """Put lines at the end of the log, unless they are there already, and sync it.
 
     A line that a power cut tore is completed. False when the end of the log is not what these lines follow:
-    somebody changed it; nothing is written then. Raises OSError.
+    somebody changed it. Then the lines are written all the same, and the change stays visible before them,
+    but not when ``healing``, which is to repair what a power cut did and nothing else. Raises OSError.
     """
     wanted = "".join(line + "\n" for line in lines).encode()
     made = not path.exists()
@@ -79,8 +80,11 @@ def append(path: Path, lines: Sequence[str]) -> bool:
         start = max(0, size - len(wanted) - _BLOCK)
         end = os.pread(descriptor, size - start, start)
         there = _overlap(end, wanted, start == 0)
-        if there is None:
-            return False
+        follows = there is not None and (there > 0 or _follows(end, lines[0], start == 0))
+        if not follows:
+            if healing:
+                return False
+            wanted, there = (b"" if end.endswith(b"\n") else b"\n") + wanted if end else wanted, 0
         left = memoryview(wanted)[there:]
         while left:
             written = os.pwrite(descriptor, left, size)
@@ -90,7 +94,7 @@ def append(path: Path, lines: Sequence[str]) -> bool:
         os.close(descriptor)
     if made:
         sync_folder(path.parent)
-    return True
+    return follows
 
 
 def read(path: Path, before: int | None = None, limit: int = 100) -> list[Entry]:
@@ -174,6 +178,15 @@ def _overlap(end: bytes, wanted: bytes, whole: bool) -> int | None:
     if not torn:
         return 0
     return len(torn) if first.startswith(torn) else None
+
+
+def _follows(end: bytes, line: str, whole: bool) -> bool:
+    """Whether a line is the one after the last of the log. ``end`` is the end of the log, as above."""
+    found = _entry(line.encode())
+    last = end.rstrip(b"\n").rpartition(b"\n")[2]
+    if not last:
+        return whole and found is not None and found[1] == _NO_HASH
+    return found is not None and found[1] == _hash(last)
 
 
 def _backwards(path: Path) -> Iterator[bytes]:

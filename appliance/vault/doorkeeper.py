@@ -97,7 +97,8 @@ class Doorkeeper:
         if credential is None:
             # A certificate we have not seen, but of an authority we trust, and perhaps of a name we know.
             known = self._vault.all_by_identity(verdict.identity)
-            if known and all("pinned_sha256" in one.public for one in known if one.state != "revoked"):
+            living = [one for one in known if one.state != "revoked"]
+            if living and all("pinned_sha256" in one.public for one in living):
                 return Verdict(
                     verdict.identity,
                     f"{known[0].endpoint_name} may use only the one certificate that was given for it, and "

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -59,10 +59,12 @@ class Material:
     expires_at: float | None
 
 
-def prepare(new: NewCredential, endpoint_name: str, taken: Taken, now: float) -> Material:
+def prepare(
+    new: NewCredential, endpoint_name: str, taken: Taken, had: Collection[str], now: float
+) -> Material:
     """Check what was given, make what was not. Raises VaultError("invalid") with a sentence.
 
-    ``taken`` says whether an identity string is given to a credential already.
+    ``taken`` says whether an identity string is given to a credential already, ``had`` are the device's own.
     """
     if new.purpose not in PURPOSES:
         raise VaultError(f"a credential is for {' or '.join(PURPOSES)}, not for {new.purpose!r}")
@@ -70,7 +72,7 @@ def prepare(new: NewCredential, endpoint_name: str, taken: Taken, now: float) ->
         raise VaultError(f"the security mode is one of {', '.join(MODES)}, not {new.mode!r}")
     if new.expires_at is not None and not now < new.expires_at:
         raise VaultError("the credential would be expired already: give a later date")
-    made = _BY_MODE[new.mode](new, endpoint_name, taken, now)
+    made = _BY_MODE[new.mode](new, endpoint_name, taken, had, now)
     ends = [at for at in (new.expires_at, made.expires_at) if at is not None]
     return Material(made.identity, made.public, made.secrets, made.mark, min(ends, default=None))
 
@@ -78,10 +80,10 @@ def prepare(new: NewCredential, endpoint_name: str, taken: Taken, now: float) ->
 # Pre-shared keys
 
 
-def _psk(new: NewCredential, endpoint_name: str, taken: Taken, now: float) -> Material:
+def _psk(new: NewCredential, endpoint_name: str, taken: Taken, had: Collection[str], now: float) -> Material:
     identity = new.psk_identity
     if identity is None:
-        identity = _free_psk_identity(new.purpose, endpoint_name, taken)
+        identity = _free_psk_identity(new.purpose, endpoint_name, taken, had)
     if not 1 <= len(identity) <= MAX_PSK_IDENTITY_BYTES:
         raise VaultError(f"a PSK identity has 1 to {MAX_PSK_IDENTITY_BYTES} bytes, not {len(identity)}")
     key = os.urandom(PSK_KEY_BYTES) if new.psk_key is None else new.psk_key
@@ -94,23 +96,32 @@ def _psk(new: NewCredential, endpoint_name: str, taken: Taken, now: float) -> Ma
     )
 
 
-def _free_psk_identity(purpose: str, endpoint_name: str, taken: Taken) -> bytes:
-    """The endpoint name, with "bs:" before it for bootstrap, and a number behind it when that is taken."""
+def _free_psk_identity(purpose: str, endpoint_name: str, taken: Taken, had: Collection[str]) -> bytes:
+    """The endpoint name, with "bs:" before it for bootstrap, and a number behind it when that is taken.
+
+    The number goes up from key to key: an old name never stands for a new key.
+    """
     base = (endpoint_name if purpose == "server" else f"bs:{endpoint_name}").encode("utf-8")
     if len(base) > MAX_PSK_IDENTITY_BYTES - 8:  # room for the number
         digest = hashlib.sha256(base).hexdigest()[:32]
         base = (f"ep-{digest}" if purpose == "server" else f"bs:ep-{digest}").encode("ascii")
-    number, found = 1, base
-    while taken(psk_identity(found)):
+    number = 0
+    for one in had:
+        if one == psk_identity(base):
+            number = max(number, 1)
+        elif one.startswith(psk_identity(base) + "-") and (last := one.rpartition("-")[2]).isdecimal():
+            number = max(number, int(last))
+    while True:
         number += 1
-        found = base + b"-%d" % number
-    return found
+        found = base if number == 1 else base + b"-%d" % number
+        if not taken(psk_identity(found)):
+            return found
 
 
 # Raw public keys (RFC 7250)
 
 
-def _rpk(new: NewCredential, endpoint_name: str, taken: Taken, now: float) -> Material:
+def _rpk(new: NewCredential, endpoint_name: str, taken: Taken, had: Collection[str], now: float) -> Material:
     secrets: dict[str, bytes] = {}
     if new.private_key is not None or new.spki is None:
         given = new.private_key
@@ -156,7 +167,7 @@ def _spki(key: ec.EllipticCurvePublicKey) -> bytes:
 # Certificates
 
 
-def _x509(new: NewCredential, endpoint_name: str, taken: Taken, now: float) -> Material:
+def _x509(new: NewCredential, endpoint_name: str, taken: Taken, had: Collection[str], now: float) -> Material:
     if new.certificate is None:
         if new.pinned_sha256 is None:
             raise VaultError("an X.509 credential needs a certificate, or the SHA-256 of one")
@@ -226,7 +237,9 @@ def certificate_names(certificate: x509.Certificate) -> list[str]:
 # OSCORE (RFC 8613)
 
 
-def _oscore(new: NewCredential, endpoint_name: str, taken: Taken, now: float) -> Material:
+def _oscore(
+    new: NewCredential, endpoint_name: str, taken: Taken, had: Collection[str], now: float
+) -> Material:
     for name, given in (("Sender ID", new.sender_id), ("Recipient ID", new.recipient_id)):
         if given is not None and len(given) > MAX_OSCORE_ID_BYTES:
             raise VaultError(f"an OSCORE {name} has at most {MAX_OSCORE_ID_BYTES} bytes, not {len(given)}")
@@ -271,7 +284,7 @@ def _day(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d")
 
 
-_BY_MODE: Final[Mapping[str, Callable[[NewCredential, str, Taken, float], Material]]] = {
+_BY_MODE: Final[Mapping[str, Callable[[NewCredential, str, Taken, Collection[str], float], Material]]] = {
     "psk": _psk,
     "rpk": _rpk,
     "x509": _x509,

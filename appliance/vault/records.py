@@ -152,11 +152,11 @@ class Records:
         redo = self._redo()
         if redo is not None:
             self._apply(redo)
-            self._append(self._pending)
+            self._append(self._pending, healing=True)
             (self.folder / REDO).unlink(missing_ok=True)
             log.warning("a change of the vault that was interrupted has been finished")
         elif self._pending:
-            self._append(self._pending)
+            self._append(self._pending, healing=True)
 
     def pending(self) -> list[str]:
         """Lines of the audit log that are not in it yet, for a look without changing anything."""
@@ -264,7 +264,7 @@ class Records:
             raise _unwritten(error) from error
         self.head, self._pending = head, lines
         try:
-            self._append(lines)
+            self._append(lines, healing=False)
             if len(files) > 1:
                 (self.folder / REDO).unlink()
         except OSError as error:
@@ -299,11 +299,11 @@ class Records:
             if name != GENERAL:
                 self._sizes[name] = _size(path)
 
-    def _append(self, lines: Sequence[str]) -> None:
+    def _append(self, lines: Sequence[str], *, healing: bool) -> None:
         if not lines:
             return
         self._behind = True
-        if not audit.append(self.folder / audit.FILE, lines):
+        if not audit.append(self.folder / audit.FILE, lines, healing=healing):
             problem = "the end of the audit log is not as the vault wrote it; `homard check` says more"
             if problem not in self.problems:
                 self.problems.append(problem)

@@ -652,7 +652,7 @@ class Vault:
         def taken(identity: str) -> bool:
             return identity in self._identities or identity in draft.identities or identity in own
 
-        material = prepare(new, device.endpoint_name, taken, now)
+        material = prepare(new, device.endpoint_name, taken, own, now)
         mark = self.key.mark(*material.mark)
         self._refuse_shared(plan, material, new, mark, draft)
         number = random.token_hex(8)

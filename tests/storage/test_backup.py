@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import io
@@ -11,6 +12,7 @@ import sqlite3
 import stat
 import tarfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 from appliance.broker.broker import Broker
 from appliance.broker.entities import EntityUpdate
 from appliance.storage import backup as module
+from appliance.storage import backup_cipher as cipher
 from appliance.storage.backup import make_backup, read_manifest, restore_backup
 from appliance.storage.database import Database
 from appliance.storage.documents import open_documents
@@ -323,3 +326,191 @@ def test_the_content_of_stored_files_may_be_left_out(tmp_path: Path) -> None:
         ("fw.bin", stored.link, "its content is missing")
     ]
     assert again.add(io.BytesIO(b"firmware").read, 8, "fw.bin", "").damaged == ""
+
+
+# Encrypted
+
+
+WORDS = "correct horse battery"
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """scrypt with little memory: these tests are about the file, not about the price of a guess."""
+    real = cipher.Encrypting
+    monkeypatch.setattr(module, "Encrypting", lambda out, words: real(out, words, log2_n=4))
+
+
+@pytest.fixture
+def sealed(made: tuple[Path, Path], tmp_path: Path, quick: None) -> tuple[Path, Path]:
+    """The state folder of `made`, and its encrypted backup with a sealing key."""
+    (made[0] / "files/content").mkdir(parents=True)
+    (made[0] / "files/content/big").write_bytes(random.Random(1).randbytes(900_000))
+    target, manifest = make_backup(
+        made[0], tmp_path / "b.backup", "1.2.3", passphrase=WORDS, sealing_key=b"K" * 32
+    )
+    assert manifest.sealing_key
+    return made[0], target
+
+
+def test_an_encrypted_backup_restores_with_its_passphrase_and_brings_the_key(
+    sealed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    state_dir, target = sealed
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    placed: list[tuple[bytes, bool]] = []
+
+    @contextlib.contextmanager
+    def placing(key: bytes) -> Iterator[None]:
+        there = (tmp_path / "new").exists()
+        yield
+        placed.append((key, there))
+
+    restored = restore_backup(target, tmp_path / "new", passphrase=lambda: WORDS, placing=placing)
+    assert placed == [(b"K" * 32, False)]
+    assert restored.manifest == read_manifest(target, lambda: WORDS)
+    before = {
+        name: body for name, body in snapshot(state_dir).items() if not name.endswith((".lock", ".clean"))
+    }
+    after = snapshot(tmp_path / "new")
+    assert before.keys() == after.keys()
+    assert after["files/content/big"] == before["files/content/big"]
+    assert after["tls.key"] == b"secret"
+
+
+def test_nothing_of_it_can_be_read_without_the_passphrase(sealed: tuple[Path, Path]) -> None:
+    content = sealed[1].read_bytes()
+    assert content.startswith(cipher.MAGIC)
+    for word in (b"secret", b"K" * 32, b"accounts", b"manifest", b"sqlite", WORDS.encode()):
+        assert word not in content
+    # Compressed or encrypted, nothing of the content stands in it as it was; nor is it merely compressed.
+    with pytest.raises(gzip.BadGzipFile):
+        gzip.decompress(content)
+
+
+def test_the_same_state_and_passphrase_give_another_file(sealed: tuple[Path, Path], tmp_path: Path) -> None:
+    again, _ = make_backup(sealed[0], tmp_path / "again", passphrase=WORDS, sealing_key=b"K" * 32)
+    one, other = sealed[1].read_bytes(), again.read_bytes()
+    begin = len(cipher.MAGIC) + 4
+    assert one[begin : begin + 16] != other[begin : begin + 16], "the salt, and with it the key"
+    assert one[begin + 48 : begin + 96] != other[begin + 48 : begin + 96]
+
+
+def test_a_wrong_passphrase_and_none_are_told_apart(sealed: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="passphrase is not that"):
+        restore_backup(sealed[1], tmp_path / "new", passphrase=lambda: WORDS + " ")
+    with pytest.raises(BackupError, match="a passphrase is needed"):
+        restore_backup(sealed[1], tmp_path / "new")
+    with pytest.raises(BackupError, match="a passphrase is needed"):
+        read_manifest(sealed[1])
+    assert not (tmp_path / "new").exists() and leftovers(tmp_path) == []
+
+
+def test_a_short_passphrase_is_refused_before_a_file_is_made(made: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="at least 12 characters"):
+        make_backup(made[0], tmp_path / "b.backup", passphrase="short")
+    assert not (tmp_path / "b.backup").exists() and leftovers(tmp_path) == []
+
+
+def test_the_key_leaves_only_encrypted(made: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(BackupError, match="only in an encrypted backup"):
+        make_backup(made[0], tmp_path / "c.tar.gz", sealing_key=b"K" * 32)
+    _, manifest = make_backup(made[0], tmp_path / "d.tar.gz")
+    assert not manifest.sealing_key
+
+
+def test_cut_swapped_repeated_changed_or_longer_it_is_refused(
+    sealed: tuple[Path, Path], tmp_path: Path
+) -> None:
+    content = sealed[1].read_bytes()
+    header, size = 16 + 4 + 16 + 32, 256 * 1024 + 16
+    assert content.startswith(cipher.MAGIC) and len(cipher.MAGIC) == 16
+    chunks = [content[at : at + size] for at in range(header, len(content), size)]
+    assert len(chunks) >= 4
+    chance = random.Random(5)
+    wrong = {
+        "swapped": [chunks[1], chunks[0], *chunks[2:]],
+        "left out": [chunks[0], *chunks[2:]],
+        "repeated": [chunks[0], *chunks],
+        "cut at a chunk": chunks[:-1],
+        "cut in a chunk": [*chunks[:-1], chunks[-1][:-1]],
+        "no content": [],
+        "longer": [*chunks, b"x"],
+        "the last one twice": [*chunks, chunks[-1]],
+    }
+    for number in range(20):
+        flipped = [bytearray(chunk) for chunk in chunks]
+        chunk = flipped[number % len(flipped)]
+        chunk[chance.randrange(len(chunk))] ^= 1 << chance.randrange(8)
+        wrong[f"flipped {number}"] = [bytes(one) for one in flipped]
+    changed = tmp_path / "changed"
+    for name, parts in wrong.items():
+        changed.write_bytes(content[:header] + b"".join(parts))
+        with pytest.raises(BackupError):
+            restore_backup(changed, tmp_path / "new", passphrase=lambda: WORDS)
+        assert not (tmp_path / "new").exists(), name
+    for at in range(header):
+        flipped_header = bytearray(content)
+        flipped_header[at] ^= 0x41
+        changed.write_bytes(flipped_header)
+        with pytest.raises(BackupError):
+            restore_backup(changed, tmp_path / "new", passphrase=lambda: WORDS)
+    assert not (tmp_path / "new").exists() and leftovers(tmp_path) == []
+
+
+def test_a_header_cannot_ask_for_all_memory(sealed: tuple[Path, Path], tmp_path: Path) -> None:
+    greedy = bytearray(sealed[1].read_bytes())
+    greedy[16] = 24
+    (tmp_path / "greedy").write_bytes(greedy)
+    with pytest.raises(BackupError, match="header"):
+        restore_backup(tmp_path / "greedy", tmp_path / "new", passphrase=lambda: WORDS)
+
+
+def test_when_the_key_finds_no_place_nothing_has_changed(sealed: tuple[Path, Path]) -> None:
+    state_dir, target = sealed
+    before = snapshot(state_dir)
+
+    def placing(key: bytes) -> contextlib.AbstractContextManager[None]:
+        raise OSError(13, "Permission denied")
+
+    with pytest.raises(BackupError, match="Permission denied"):
+        restore_backup(target, state_dir, force=True, passphrase=lambda: WORDS, placing=placing)
+    assert snapshot(state_dir) == before
+
+
+def test_what_is_copied_is_kept_still_meanwhile(made: tuple[Path, Path], tmp_path: Path) -> None:
+    told: list[str] = []
+
+    @contextlib.contextmanager
+    def quiet(name: str) -> Iterator[None]:
+        told.append(name)
+        yield
+        told.append(f"not {name}")
+
+    make_backup(made[0], tmp_path / "c.tar.gz", quiet=quiet)
+    assert told[:2] == ["homard.sqlite", "not homard.sqlite"] or told[1] == f"not {told[0]}"
+    assert set(told) >= {"identity", "not identity", "tls.key"}
+
+
+def test_large_content_passes_through_a_small_memory(tmp_path: Path, quick: None) -> None:
+    out = io.BytesIO()
+    writer = cipher.Encrypting(out, WORDS, log2_n=4)
+    for _ in range(30):
+        writer.write(b"x" * 100_000)
+        assert len(writer._waiting) <= 256 * 1024
+    writer.finish()
+    out.seek(0)
+    reader = cipher.Decrypting(out, WORDS)
+    assert sum(len(part) for part in iter(lambda: reader.read(7777), b"")) == 3_000_000
+
+
+@pytest.mark.parametrize("size", [0, 1, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1, 512 * 1024])
+def test_every_length_comes_back(size: int) -> None:
+    out = io.BytesIO()
+    writer = cipher.Encrypting(out, WORDS, log2_n=4)
+    content = random.Random(size).randbytes(size)
+    writer.write(content)
+    writer.finish()
+    out.seek(0)
+    assert cipher.is_encrypted(out)
+    assert cipher.Decrypting(out, WORDS).read() == content
