@@ -85,13 +85,27 @@ class Devices:
         return {"total": len(self._registry), "online": self._registry.live}
 
     def list_devices(
-        self, *, search: str = "", state: str = "", after: str = "", limit: int = 200
+        self,
+        *,
+        search: str = "",
+        state: str = "",
+        after: str = "",
+        limit: int = 200,
+        among: Callable[[str], bool] | None = None,
     ) -> dict[str, Any]:
-        """Devices in order of their names, those after ``after``, at most ``limit``."""
+        """Devices in order of their names, those after ``after``, at most ``limit``.
+
+        With ``among`` only those that it is true for.
+        """
         wanted = search.casefold()
         rows: list[dict[str, Any]] = []
         following: str | None = None
-        for name in sorted(registration.endpoint_name for registration in self._registry):
+        names = [one.endpoint_name for one in self._registry if among is None or among(one.endpoint_name)]
+        counts = self.counts()
+        if among is not None:
+            online = sum(not self._require(name).ended for name in names)
+            counts = {"total": len(names), "online": online}
+        for name in sorted(names):
             if name <= after and after:
                 continue
             registration = self._require(name)
@@ -107,7 +121,7 @@ class Devices:
                 following = rows[-1]["endpoint_name"]
                 break
             rows.append(row)
-        return {"devices": rows, **self.counts(), "next": following}
+        return {"devices": rows, **counts, "next": following}
 
     def device(self, endpoint_name: str) -> dict[str, Any]:
         """One device with all that it registered."""
@@ -262,13 +276,16 @@ class Devices:
             "The device may sleep or be out of reach; its last values are still shown.",
         )
 
-    async def submit(self, request: Mapping[str, Any], origin: str = "") -> dict[str, Any]:
+    async def submit(
+        self, request: Mapping[str, Any], origin: str = "", among: Callable[[str], bool] | None = None
+    ) -> dict[str, Any]:
         """One operation for many devices, each a task of its own: {"batch", "tasks", "refused"}.
 
-        When this answers, all of them are on disk.
+        With ``among`` only for those that it is true for; others are as unknown. When this answers, all of
+        them are on disk.
         """
         operation = mapping_of(request, "operation")
-        names = self._chosen(request)
+        names = self._chosen(request, among)
         self._tasks.room("", len(names))
         terms, timeout_s = _terms(request), timeout_of(operation, self._settings.operation_timeout_s)
         terms["ttl_s"] = terms["ttl_s"] or self._settings.task_ttl_s
@@ -279,6 +296,8 @@ class Devices:
             if number % _BATCH_SLICE == _BATCH_SLICE - 1:
                 await asyncio.sleep(0)  # the devices asked so far are answered meanwhile
             try:
+                if among is not None and not among(name):
+                    raise _unknown(name)
                 registration = self._require(name)
                 self._tasks.submit(
                     registration,
@@ -301,7 +320,7 @@ class Devices:
         await self._durably(self._tasks.settle)
         return {"batch": batch, "tasks": tasks, "refused": refused}
 
-    def _chosen(self, request: Mapping[str, Any]) -> list[str]:
+    def _chosen(self, request: Mapping[str, Any], among: Callable[[str], bool] | None) -> list[str]:
         if "devices" in request:
             return [str(name) for name in dict.fromkeys(request["devices"])]
         wanted = str(request.get("search", "")).casefold()
@@ -310,6 +329,7 @@ class Devices:
             for registration in self._registry
             if wanted in registration.endpoint_name.casefold()
             and (not registration.ended or registration.queue_mode)
+            and (among is None or among(registration.endpoint_name))
         )
         if not names:
             raise DeviceError("not_found", "no device fits", "GET /api/v1/devices lists them.")
@@ -655,11 +675,7 @@ class Devices:
     def _require(self, endpoint_name: str) -> Registration:
         registration = self._registry.named(endpoint_name)
         if registration is None:
-            raise DeviceError(
-                "not_found",
-                f"no device is named {endpoint_name!r}",
-                "Names are case-sensitive; GET /api/v1/devices lists them.",
-            )
+            raise _unknown(endpoint_name)
         return registration
 
     def _alive(self, endpoint_name: str) -> Registration:
@@ -832,6 +848,14 @@ def _readable(registration: Registration, report: Report) -> bool:
     """Whether a value written may be kept and shown: one that can only be written is often a secret."""
     resource = registration.client.model.resource(report.path)
     return resource is None or "R" in resource.operations
+
+
+def _unknown(endpoint_name: str) -> DeviceError:
+    return DeviceError(
+        "not_found",
+        f"no device is named {endpoint_name!r}",
+        "Names are case-sensitive; GET /api/v1/devices lists them.",
+    )
 
 
 def _terms(request: Mapping[str, Any]) -> dict[str, Any]:

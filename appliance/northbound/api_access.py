@@ -43,7 +43,7 @@ def log_in(request: Request) -> Answer:
     return _logged_in(request, session, 200)
 
 
-@routes.route("GET", "/session", scope="read", summary="Who is logged in", answer="Session")
+@routes.route("GET", "/session", scope="read", summary="Who is logged in", answer="Session", about="self")
 def who(request: Request) -> Answer:
     if request.session is not None:
         return Answer(_session(request.session))
@@ -59,7 +59,7 @@ def who(request: Request) -> Answer:
     )
 
 
-@routes.route("DELETE", "/session", scope="read", summary="Log out", status=204)
+@routes.route("DELETE", "/session", scope="read", summary="Log out", status=204, about="self")
 def log_out(request: Request) -> Answer:
     if request.session is not None:
         request.room.identity.logout(request.session.id)
@@ -79,6 +79,7 @@ def list_accounts(request: Request) -> Answer:
     "The answer is the caller's session, a new one after the own password",
     body="NewPassword",
     answer="Session",
+    about="self",
 )
 def set_password(request: Request) -> Answer:
     name, body, principal = request.parameters["name"], request.body, request.principal
@@ -93,6 +94,7 @@ def set_password(request: Request) -> Answer:
         return _logged_in(request, session, 200)
     if not principal.may("admin"):
         raise ApiError("forbidden", "this needs the scope admin", "Ask somebody who has it.")
+    request.reach.require_everywhere("admin")
     identity.set_password(name, body["password"])
     return who(request)
 

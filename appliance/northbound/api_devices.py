@@ -35,14 +35,18 @@ _TARGET = Query("path", TARGET, "LwM2M path, such as /3303/0/5700", required=Tru
         Query("limit", {"type": "integer", "minimum": 1, "maximum": 1000}, "rows of a page", 200),
     ),
     answer="DevicePage",
+    about="devices",
 )
 def list_devices(request: Request) -> Answer:
-    return Answer(request.room.crossing.call(request.room.devices.list_devices, **request.query))
+    query: dict[str, Any] = dict(request.query)
+    if not request.reach.is_everywhere:
+        query["among"] = request.reach.sees
+    return Answer(request.room.crossing.call(request.room.devices.list_devices, **query))
 
 
 @routes.route("GET", "/devices/{endpoint_name}", scope="read", summary="One device", answer="Device")
 def get_device(request: Request) -> Answer:
-    return Answer(request.room.crossing.call(request.room.devices.device, _name(request)))
+    return Answer(request.room.crossing.call(request.room.devices.device, endpoint_name(request)))
 
 
 @routes.route(
@@ -53,7 +57,7 @@ def get_device(request: Request) -> Answer:
     status=204,
 )
 def remove_device(request: Request) -> Answer:
-    request.room.crossing.call(request.room.devices.remove, _name(request), timeout_s=_MARGIN_S)
+    request.room.crossing.call(request.room.devices.remove, endpoint_name(request), timeout_s=_MARGIN_S)
     return Answer(status=204)
 
 
@@ -65,7 +69,7 @@ def remove_device(request: Request) -> Answer:
     answer="DeviceObjects",
 )
 def get_objects(request: Request) -> Answer:
-    return Answer(request.room.crossing.call(request.room.devices.objects, _name(request)))
+    return Answer(request.room.crossing.call(request.room.devices.objects, endpoint_name(request)))
 
 
 @routes.route(
@@ -78,7 +82,7 @@ def get_objects(request: Request) -> Answer:
 )
 def get_values(request: Request) -> Answer:
     values = request.room.devices.values
-    return Answer(request.room.crossing.call(values, _name(request), request.query["path"]))
+    return Answer(request.room.crossing.call(values, endpoint_name(request), request.query["path"]))
 
 
 @routes.route(
@@ -106,7 +110,7 @@ def operate(request: Request) -> Answer:
     answer="Observations",
 )
 def get_observations(request: Request) -> Answer:
-    return Answer(request.room.crossing.call(request.room.devices.observations, _name(request)))
+    return Answer(request.room.crossing.call(request.room.devices.observations, endpoint_name(request)))
 
 
 @routes.route(
@@ -167,7 +171,9 @@ def observe_composite(request: Request) -> Answer:
 )
 def set_awake(request: Request) -> Answer:
     devices = request.room.devices
-    return Answer(request.room.crossing.call(devices.set_awake, _name(request), request.body["awake_s"]))
+    return Answer(
+        request.room.crossing.call(devices.set_awake, endpoint_name(request), request.body["awake_s"])
+    )
 
 
 @routes.route(
@@ -184,7 +190,7 @@ def set_awake(request: Request) -> Answer:
 def get_timeline(request: Request) -> Answer:
     devices, query = request.room.devices, request.query
     call = request.room.crossing.call
-    return Answer(call(devices.timeline, _name(request), query["before"] or 0, query["limit"]))
+    return Answer(call(devices.timeline, endpoint_name(request), query["before"] or 0, query["limit"]))
 
 
 def checked_operation(asked: dict[str, Any]) -> dict[str, Any]:
@@ -201,7 +207,8 @@ def origin_of(request: Request) -> str:
     return request.principal.name if request.principal is not None else ""
 
 
-def _name(request: Request) -> str:
+def endpoint_name(request: Request) -> str:
+    """The device in the path. Raises ApiError for what cannot be a name."""
     name = request.parameters["endpoint_name"]
     check(name, {"type": "string", "minLength": 1, "maxLength": 255}, COMPONENTS)
     return name
@@ -210,4 +217,4 @@ def _name(request: Request) -> str:
 def _long(request: Request, call: Any, *arguments: Any, timeout_s: float | None = None) -> Answer:
     wait_s = (LONGEST_OPERATION_S if timeout_s is None else timeout_s) + _MARGIN_S
     with request.room.operations.one(request.address):
-        return Answer(request.room.crossing.call(call, _name(request), *arguments, timeout_s=wait_s))
+        return Answer(request.room.crossing.call(call, endpoint_name(request), *arguments, timeout_s=wait_s))

@@ -54,12 +54,13 @@ _FILTERS: Final = (
         *_FILTERS,
     ),
     answer="LogPage",
+    about="devices",
 )
 def list_log(request: Request) -> Answer:
     log, after, limit = request.room.log, request.query["after"], request.query["limit"]
-    if after is None:
-        return Answer(log.read_last(limit, _wanted(request)))
-    return Answer(log.read(after, limit, _wanted(request)))
+    wanted = _wanted(request)
+    page = log.read_last(limit, wanted) if after is None else log.read(after, limit, wanted)
+    return Answer(_seen(request, page))
 
 
 @routes.route(
@@ -70,6 +71,7 @@ def list_log(request: Request) -> Answer:
     "were missed",
     query=(Query("after", _SEQ, "begin after this number; Last-Event-ID does the same"), *_FILTERS),
     media_type="text/event-stream",
+    about="devices",
 )
 def stream_log(request: Request) -> Answer:
     after = request.query["after"]
@@ -86,8 +88,10 @@ def stream_log(request: Request) -> Answer:
     summary="The log as text",
     query=_FILTERS,
     media_type="text/plain",
+    about="devices",
 )
 def download_text(request: Request) -> Answer:
+    _check_whole(request)
     return _download(request, request.room.log.text, "txt", "text/plain; charset=utf-8")
 
 
@@ -98,8 +102,10 @@ def download_text(request: Request) -> Answer:
     summary="The log as a packet capture that Wireshark opens; what is hidden is zeros",
     query=_FILTERS,
     media_type="application/vnd.tcpdump.pcap",
+    about="devices",
 )
 def download_pcap(request: Request) -> Answer:
+    _check_whole(request)
     return _download(request, request.room.log.pcap, "pcap", "application/vnd.tcpdump.pcap")
 
 
@@ -161,7 +167,7 @@ class LogStream:
         if head - self._position > MAX_BEHIND or self._position + 1 < self._log.oldest:
             self._position = max(head - BATCH, self._log.oldest - 1)
             out = control("reset", self._position, "Messages were passed over; there are too many.")
-        page = self._log.read(self._position, BATCH, self._wanted)
+        page = _seen(self._request, self._log.read(self._position, BATCH, self._wanted))
         self._position = page["next"]
         return out + b"".join(_event(entry) for entry in page["entries"])
 
@@ -222,5 +228,23 @@ def _event(entry: dict[str, Any]) -> bytes:
     return f"id: {entry['seq']}\nevent: entry\ndata: ".encode("ascii") + json_bytes(entry) + b"\n\n"
 
 
+def _seen(request: Request, page: dict[str, Any]) -> dict[str, Any]:
+    """A page without messages of devices that the caller may not operate; strangers' are nobody's."""
+    reach = request.reach
+    if reach.is_everywhere:
+        return page
+    kept = [one for one in page["entries"] if reach.may(one["endpoint_name"] or "", "operate")]
+    return {**page, "entries": kept}
+
+
+def _check_whole(request: Request) -> None:
+    """A file cannot be thinned out: it is of one device, or for who may see all. Raises ApiError."""
+    if not request.query["endpoint_name"] and not request.reach.everywhere("operate"):
+        raise ApiError("forbidden", "the whole log is not for you", "Ask for one device: ?endpoint_name=…")
+
+
 def _wanted(request: Request) -> dict[str, str]:
+    name = request.query["endpoint_name"]
+    if name:
+        request.reach.require(name, "operate")
     return {query.name: request.query[query.name] for query in _FILTERS}

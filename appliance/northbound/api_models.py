@@ -39,6 +39,7 @@ def get_model(request: Request) -> Answer:
     scope="admin",
     summary="Take in an object definition (OMA DDF XML, without DTD)",
     upload=XML,
+    also_taken=("text/xml",),
     answer="Model",
     status=201,
 )

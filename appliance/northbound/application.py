@@ -19,20 +19,26 @@ from appliance.identity.identity import TOKEN_PREFIX
 from appliance.identity.principals import Principal, Session
 from appliance.northbound import (
     api_access,
+    api_authority,
+    api_bootstrap,
     api_devices,
     api_events,
     api_files,
     api_log,
     api_models,
+    api_permissions,
     api_status,
+    api_strangers,
     api_tasks,
     api_templates,
+    api_vault,
     downloads,
 )
 from appliance.northbound.body import check, json_bytes, parse_json
 from appliance.northbound.errors import REASON, ApiError, as_api_error
 from appliance.northbound.listener import CONNECTION
 from appliance.northbound.pages import POLICY, Pages
+from appliance.northbound.reach import Reach
 from appliance.northbound.routes import API, Answer, Request, Room, Route, Routes, Upload
 from appliance.northbound.schemas import COMPONENTS
 from appliance.northbound.sessions import check_csrf, check_origin, session_id
@@ -43,7 +49,7 @@ ALL_ROUTES: Final = Routes(
     route
     for module in (
         *(api_status, api_access, api_devices, api_tasks, api_templates, api_models, api_events),
-        *(api_log, api_files),
+        *(api_log, api_files, api_vault, api_permissions, api_strangers, api_bootstrap, api_authority),
     )
     for route in module.routes
 )
@@ -179,6 +185,10 @@ def _answer(room: Room, route: Route, environ: dict[str, Any], parameters: Mappi
     check_origin(method, headers, secure)
     if route.scope != "public" and session is not None:
         check_csrf(method, headers, session)
+    decoded = {name: _decoded(text) for name, text in parameters.items()}
+    reach = Reach(principal, room.trust.vault if room.trust is not None else None)
+    if route.scope != "public":
+        _check_reach(route, reach, decoded)
     connection = environ.get(CONNECTION)
     return route.call(
         Request(
@@ -187,14 +197,23 @@ def _answer(room: Room, route: Route, environ: dict[str, Any], parameters: Mappi
             session=session,
             address=environ["REMOTE_ADDR"],
             secure=secure,
-            parameters={name: _decoded(text) for name, text in parameters.items()},
+            parameters=decoded,
             query=_query(route, environ.get("QUERY_STRING", "")),
             body=_body(room, route, environ, headers),
             headers=headers,
             gone=connection.gone if connection is not None else lambda: False,
             still_allowed=lambda: _still(room, environ, route),
+            reach=reach,
         )
     )
+
+
+def _check_reach(route: Route, reach: Reach, parameters: Mapping[str, str]) -> None:
+    """Raises ApiError for what the groups of the account's permissions do not hold."""
+    if route.subject == "device":
+        reach.require(parameters["endpoint_name"], route.scope)
+    elif route.subject == "house" and route.scope != "read":
+        reach.require_everywhere(route.scope)
 
 
 def _caller(room: Room, environ: Mapping[str, Any]) -> Caller:
@@ -260,7 +279,9 @@ def _body(room: Room, route: Route, environ: Mapping[str, Any], headers: Mapping
     settings = room.settings
     if route.streamed:
         return _upload(room, environ, headers, length)
-    limit = settings.max_upload_bytes if route.upload is not None else settings.max_body_bytes
+    limit = settings.max_body_bytes
+    if route.upload is not None:
+        limit = route.upload_limit or settings.max_upload_bytes
     if length > limit:
         raise ApiError("too_large", f"the body is larger than {limit} bytes", "Send less.")
     if not length:
@@ -268,7 +289,7 @@ def _body(room: Room, route: Route, environ: Mapping[str, Any], headers: Mapping
             return None
         raise ApiError("invalid", "the body is missing", "GET /api/v1/openapi.json describes it.")
     media_type = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    taken = ("application/xml", "text/xml") if route.upload is not None else ("application/json",)
+    taken = ("application/json",) if route.upload is None else (route.upload, *route.also_taken)
     if media_type not in taken:
         raise ApiError("unsupported_media_type", f"this takes {taken[0]}", f"Send Content-Type: {taken[0]}.")
     try:
@@ -311,6 +332,9 @@ def _response(route: Route, answer: Answer, environ: Mapping[str, Any]) -> bottl
         headers.append(("Content-Type", answer.content_type))
     if isinstance(answer.body, dict):
         body = json_bytes(answer.body)
+        headers.append(("Content-Length", str(len(body))))
+    elif isinstance(answer.body, bytes):
+        body = answer.body
         headers.append(("Content-Length", str(len(body))))
     elif answer.body is not None:
         body = answer.body

@@ -6,6 +6,7 @@ import logging
 from typing import Any, Final
 
 from appliance.northbound.neighbours import Refusal
+from appliance.vault.errors import VaultError
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ STATUS: Final[dict[str, int]] = {
     "failed": 502,
     "busy": 503,
     "stopping": 503,
+    "unavailable": 503,
     "unreachable": 504,
     "timeout": 504,
     "storage_full": 507,
@@ -48,6 +50,7 @@ REASON: Final[dict[int, str]] = {
     414: "URI Too Long",
     415: "Unsupported Media Type",
     421: "Misdirected Request",
+    422: "Unprocessable Content",
     429: "Too Many Requests",
     500: "Internal Server Error",
     501: "Not Implemented",
@@ -56,6 +59,15 @@ REASON: Final[dict[int, str]] = {
     504: "Gateway Timeout",
     505: "HTTP Version Not Supported",
     507: "Insufficient Storage",
+}
+
+
+# What somebody can do about a refusal of the vault, where its sentence does not say so itself.
+_VAULT_STEPS: Final[dict[str, str]] = {
+    "invalid": "Nothing was changed. GET /api/v1/openapi.json describes every request.",
+    "conflict": "Nothing was changed.",
+    "not_found": "GET /api/v1/vault/devices lists the devices that have keys.",
+    "unavailable": "`homard check` says what is wrong.",
 }
 
 
@@ -91,6 +103,8 @@ def as_api_error(error: Exception) -> ApiError:
     """Any exception as an answer. What was not foreseen is logged and told to nobody."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, VaultError):
+        return ApiError(error.kind, str(error), _VAULT_STEPS[error.kind])
     if isinstance(error, Refusal) and error.kind in STATUS:
         retry_after_s = getattr(error, "retry_after_s", None)
         if retry_after_s is None and STATUS[error.kind] == 503:

@@ -57,9 +57,15 @@ class Devices(Protocol):
     """Look at devices and operate them. Called in the event loop only."""
 
     def list_devices(
-        self, *, search: str = "", state: str = "", after: str = "", limit: int = 200
+        self,
+        *,
+        search: str = "",
+        state: str = "",
+        after: str = "",
+        limit: int = 200,
+        among: Callable[[str], bool] | None = None,
     ) -> dict[str, Any]:
-        """A page of devices."""
+        """A page of devices; ``among`` says which endpoint names there are for who asks."""
 
     def device(self, endpoint_name: str, /) -> dict[str, Any]:
         """One device."""
@@ -78,8 +84,10 @@ class Devices(Protocol):
     ) -> Awaitable[dict[str, Any]]:
         """One operation: its outcome, or the task that waits for the device."""
 
-    def submit(self, request: Mapping[str, Any], origin: str, /) -> Awaitable[dict[str, Any]]:
-        """One operation for many devices, as tasks of one batch."""
+    def submit(
+        self, request: Mapping[str, Any], origin: str, among: Callable[[str], bool] | None = None, /
+    ) -> Awaitable[dict[str, Any]]:
+        """One operation for many devices, as tasks of one batch; ``among`` as above."""
 
     def tasks(
         self,
@@ -258,3 +266,63 @@ class Files(Protocol):
 
     def remove(self, file_id: str, /) -> None:
         """Take a file out."""
+
+
+class Acceptance(Protocol):
+    """Letting a stranger in. Failures are shaped like `Refusal`."""
+
+    def carry_out(self, vault: Any, by: str, /) -> Any:
+        """Put it into the vault and answer its device; waits for the disk, so not in the event loop."""
+
+
+class Security(Protocol):
+    """What devices do with their keys. Failures are shaped like `Refusal`."""
+
+    def contact(self, endpoint_name: str, /) -> dict[str, Any]:
+        """How far a device has come: {"state", "text", "at"}. Any thread."""
+
+    def used(self, identity: str, /) -> dict[str, Any]:
+        """{"last_used_at", "last_failure"} of an identity. Any thread."""
+
+    def strangers(self) -> list[dict[str, Any]]:
+        """Who knocked and was not let in, the newest first. Any thread."""
+
+    def ignore(self, stranger_id: int, /) -> dict[str, Any]:
+        """Do not show it any more. Event loop."""
+
+    def block(self, stranger_id: int, /) -> dict[str, Any]:
+        """Never let it in. Event loop."""
+
+    def forget(self, stranger_id: int, /) -> None:
+        """Take it off the list. Event loop."""
+
+    def acceptance(self, stranger_id: int, endpoint_name: str | None, /) -> Acceptance:
+        """What letting it in comes down to. Event loop."""
+
+    def accepted(self, stranger_id: int, /) -> None:
+        """It is in the vault now. Event loop."""
+
+
+class Bootstrap(Protocol):
+    """Bootstrap plans and sessions. Called in the event loop only; failures are shaped like `Refusal`."""
+
+    def plans(self) -> dict[str, Any]:
+        """Every plan, the default one first."""
+
+    def plan(self, plan_id: str, /) -> dict[str, Any]:
+        """One plan."""
+
+    def put_plan(self, plan_id: str | None, body: Mapping[str, Any], /) -> dict[str, Any]:
+        """Make a plan, or change one."""
+
+    def remove_plan(self, plan_id: str, /) -> None:
+        """Forget a plan that no device has."""
+
+    def check_plan(self, body: object, /) -> dict[str, Any]:
+        """What is wrong with a plan, and what is odd about it."""
+
+    def sessions(self, endpoint_name: str = "", limit: int = 50) -> dict[str, Any]:
+        """Sessions, the newest first."""
+
+    def session(self, session_id: int, /) -> dict[str, Any]:
+        """One session, step by step."""

@@ -62,7 +62,7 @@ def _operation(route: Route) -> dict[str, Any]:
         ],
         "responses": {
             str(route.status): _answer(route),
-            **{str(status): _accepted(name) for status, name in route.also.items()},
+            **{str(status): _other(status, name) for status, name in route.also.items()},
             "default": _error("What went wrong"),
         },
     }
@@ -74,7 +74,8 @@ def _operation(route: Route) -> dict[str, Any]:
             "content": {"application/json": {"schema": ref(route.body)}},
         }
     if route.upload is not None:
-        operation["requestBody"] = {"required": True, "content": {route.upload: {}}}
+        taken: dict[str, Any] = {kind: {} for kind in (route.upload, *route.also_taken)}
+        operation["requestBody"] = {"required": True, "content": taken}
     return operation
 
 
@@ -100,8 +101,9 @@ def _answer(route: Route) -> dict[str, Any]:
     return {"description": "Done", "content": {route.media_type: content}}
 
 
-def _accepted(name: str) -> dict[str, Any]:
-    return {"description": "Taken, not done yet", "content": {"application/json": {"schema": ref(name)}}}
+def _other(status: int, name: str) -> dict[str, Any]:
+    words = "Taken, not done yet" if status < 400 else "Nothing was done; the answer says why"
+    return {"description": words, "content": {"application/json": {"schema": ref(name)}}}
 
 
 def _error(description: str) -> dict[str, Any]:

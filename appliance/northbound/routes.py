@@ -15,15 +15,37 @@ from appliance.identity.identity import Identity
 from appliance.identity.principals import Principal, Session
 from appliance.northbound.crossing import Crossing
 from appliance.northbound.errors import ApiError
-from appliance.northbound.neighbours import Broker, Devices, Files, ProtocolLog
+from appliance.northbound.neighbours import Bootstrap, Broker, Devices, Files, ProtocolLog, Security
+from appliance.northbound.reach import Reach
 from appliance.northbound.settings import HttpSettings
 from appliance.northbound.slots import Slots
 from appliance.northbound.stream import Feed
+from appliance.vault.authority import Authority
+from appliance.vault.register import Register
+from appliance.vault.vault import Vault
 
 API: Final = "/api/v1"
 
 Access = Literal["public", "read", "operate", "admin"]
 ACCESSES: Final[tuple[Access, ...]] = ("public", "read", "operate", "admin")
+
+# What a route is about, for accounts that are narrowed to groups of devices (`reach`): the device in its
+# path; devices, among which it chooses itself; the house, which only those may change who may change all
+# devices; or the caller's own affairs.
+About = Literal["", "device", "devices", "house", "self"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Who is let in. The vault, its register and the authority wait for the disk and are called in the thread
+    of a request; ``security`` says of each of its methods where; ``bootstrap`` lives in the event loop.
+    """
+
+    vault: Vault
+    register: Register
+    authority: Authority
+    security: Security
+    bootstrap: Bootstrap
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +67,7 @@ class Room:
     files: Files
     transfers: Slots
     closing: threading.Event
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +85,14 @@ class Request:
     headers: Mapping[str, str]
     gone: Callable[[], bool]
     still_allowed: Callable[[], bool]
+    reach: Reach
+
+    @property
+    def by(self) -> str:
+        """Who asks, for the audit log."""
+        if self.principal is None:
+            return ""
+        return self.principal.name if self.principal.kind == "account" else f"token {self.principal.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +151,20 @@ class Route:
     query: tuple[Query, ...] = ()
     body: str | None = None
     body_required: bool = True
-    upload: str | None = None
+    upload: str | None = None  # the media type of a body that is no JSON of ours
+    also_taken: tuple[str, ...] = ()  # further media types of an upload
+    upload_limit: int = 0  # bytes; 0 stands for http.max_upload_bytes
     answer: str | None = None
     status: int = 200
     media_type: str = "application/json"
     streamed: bool = False  # the upload is not read: the body is an `Upload`
     also: Mapping[int, str] = field(default_factory=dict)
+    about: About = ""
+
+    @property
+    def subject(self) -> About:
+        """What it is about; unless it says so, the device in its path, or the house."""
+        return self.about or ("device" if "endpoint_name" in self.placeholders else "house")
 
     @property
     def placeholders(self) -> tuple[str, ...]:

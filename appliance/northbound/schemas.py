@@ -31,6 +31,7 @@ from appliance.northbound.shape import (
     shape,
 )
 from appliance.northbound.task_shapes import ON_LOST, PRIORITY, TASK_SHAPES, TTL
+from appliance.northbound.vault_shapes import VAULT_SHAPES
 
 TASK_COUNTS: Final[Json] = {
     "type": "object",
@@ -177,6 +178,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "journal_head": 4711,
             "coap_port": 5683,
             "coap_tcp_port": 5683,
+            "coaps_port": 5684,
             "nosec": True,
             "tasks": {"open": 3, "waiting": 2},
             "warnings": [],
@@ -193,6 +195,7 @@ COMPONENTS: Final[dict[str, Json]] = {
             "storage": {"type": "object"},
             "coap_port": OPTIONAL_WHOLE,
             "coap_tcp_port": OPTIONAL_WHOLE,
+            "coaps_port": OPTIONAL_WHOLE,
             "nosec": FLAG,
             "tasks": TASK_COUNTS,
             "warnings": {"type": "array", "items": TEXT},
@@ -502,4 +505,5 @@ COMPONENTS: Final[dict[str, Json]] = {
     **TASK_SHAPES,
     **LOG_SHAPES,
     **FILE_SHAPES,
+    **VAULT_SHAPES,
 }

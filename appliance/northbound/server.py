@@ -17,7 +17,7 @@ from appliance.northbound.crossing import Crossing
 from appliance.northbound.listener import Listener
 from appliance.northbound.neighbours import Broker, Devices, Files, ProtocolLog
 from appliance.northbound.openapi import document
-from appliance.northbound.routes import Room
+from appliance.northbound.routes import Room, Trust
 from appliance.northbound.settings import HttpSettings
 from appliance.northbound.slots import Slots
 from appliance.northbound.stream import Feed
@@ -50,6 +50,7 @@ class Northbound:
         status: Callable[[], dict[str, Any]],
         log: ProtocolLog,
         files: Files,
+        trust: Trust | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
@@ -89,6 +90,7 @@ class Northbound:
                 max(1, settings.threads // 3), max(1, settings.threads // 4), "transfers of files"
             ),
             closing=self._closing,
+            trust=trust,
         )
         self._certificate: Certificate | None = None
         self._listener: Listener | None = None
@@ -108,7 +110,10 @@ class Northbound:
                 self._authority, self._wall, self._settings.host_names, own, self._state / "tls"
             )
         listener = Listener(self._settings, build(self._room), self._certificate)
-        listener.max_request_body_size = max(listener.max_request_body_size, self._room.files.max_file_bytes)
+        largest = (route.upload_limit for route in ALL_ROUTES)
+        listener.max_request_body_size = max(
+            listener.max_request_body_size, self._room.files.max_file_bytes, *largest
+        )
         listener.bind_fallback()
         ready = threading.Event()
         failure: list[BaseException] = []

@@ -64,12 +64,12 @@ class Stream:
         feed: Feed,
         position: int,
         greeting: bytes,
-        endpoint_name: str,
+        wanted: Callable[[str], bool],
         gone: Callable[[], bool],
         still_allowed: Callable[[], bool],
     ) -> None:
         self.position = position
-        self.endpoint_name = endpoint_name
+        self.wanted = wanted
         self.gone = gone
         self.still_allowed = still_allowed
         self.ended = False
@@ -138,11 +138,14 @@ class Feed:
     def open(
         self,
         after: int | None,
-        endpoint_name: str,
+        wanted: Callable[[str], bool],
         gone: Callable[[], bool],
         still_allowed: Callable[[], bool],
     ) -> Stream:
-        """A stream that starts after an event, or now. Raises ApiError("busy") when all places are taken."""
+        """A stream that starts after an event, or now, of the devices that ``wanted`` is true for.
+
+        Raises ApiError("busy") when all places are taken.
+        """
         head = self._broker.head()
         position = head if after is None else after
         greeting = f"retry: {RETRY_MS}\n".encode("ascii")
@@ -151,7 +154,7 @@ class Feed:
             greeting += control("reset", head, "Events were missed; load everything anew.")
         else:
             greeting += control("ready", position)
-        stream = Stream(self, position, greeting, endpoint_name, gone, still_allowed)
+        stream = Stream(self, position, greeting, wanted, gone, still_allowed)
         with self._changed:
             if self._closed:
                 raise busy("the appliance is stopping", 5)
@@ -224,8 +227,7 @@ class Feed:
     # Inside
 
     def _for(self, stream: Stream, found: Sequence[Encoded]) -> bytes:
-        name = stream.endpoint_name
-        return b"".join(one.data for one in found if not name or one.endpoint_name == name)
+        return b"".join(one.data for one in found if stream.wanted(one.endpoint_name))
 
     def _missed(self, position: int, head: int) -> bool:
         """Whether events after the position are not there any more, are too many, or never were."""

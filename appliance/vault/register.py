@@ -177,6 +177,25 @@ class Register:
         self._vault.remove(endpoint_name, by)
         self._authority.revoke(_serials(gone), REMOVED)
 
+    def sign(self, endpoint_name: str, request: bytes, by: str) -> bytes:
+        """The certificate (DER) for a request; a device the vault knows may use it from now on. Raises
+        VaultError.
+        """
+        certificate = self._authority.sign(endpoint_name, request)
+        device = self._vault.device(endpoint_name)
+        if device is None:
+            self._vault.note(by, "certificate signed; the device is not in the vault", endpoint_name)
+            return certificate
+        credential = NewCredential("server", "x509", certificate=certificate)
+        try:
+            self._vault.add_credential(
+                endpoint_name, credential, by, staged=device.credential("server") is not None
+            )
+        except VaultError:
+            self._take_back(credential, Given())
+            raise
+        return certificate
+
     # Many devices
 
     def take_in(

@@ -240,7 +240,7 @@ def feed_over(broker: FakeBroker, **changed: Any) -> tuple[Feed, list[int]]:
 
 
 def opened(feed: Feed, after: int | None = None) -> Stream:
-    stream = feed.open(after, "", lambda: False, lambda: True)
+    stream = feed.open(after, lambda _: True, lambda: False, lambda: True)
     next(stream)
     return stream
 
@@ -311,7 +311,7 @@ def test_the_thread_rests_while_nobody_listens() -> None:
 def test_a_client_that_has_gone_ends_its_stream() -> None:
     feed, _ = feed_over(FakeBroker())
     gone = False
-    stream = feed.open(None, "", lambda: gone, lambda: True)
+    stream = feed.open(None, lambda _: True, lambda: gone, lambda: True)
     next(stream)
     gone = True
     assert list(stream) == [] and feed.streams == 0

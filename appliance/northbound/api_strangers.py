@@ -1,0 +1,83 @@
+"""Routes of the quarantine: who knocked and was not let in."""
+
+from __future__ import annotations
+
+from appliance.northbound.api_vault import device_shown, trust_of
+from appliance.northbound.errors import ApiError
+from appliance.northbound.routes import Answer, Request, Routes
+from appliance.vault.model import Device
+
+routes = Routes()
+
+
+@routes.route(
+    "GET",
+    "/strangers",
+    scope="read",
+    summary="Who knocked and was not let in, newest first, and why",
+    answer="Strangers",
+    about="devices",
+)
+def list_strangers(request: Request) -> Answer:
+    found = trust_of(request).security.strangers()
+    return Answer({"strangers": [one for one in found if request.reach.sees(one["endpoint_name"])]})
+
+
+@routes.route(
+    "POST",
+    "/strangers/{id}/accept",
+    scope="admin",
+    summary="Put a stranger into the vault with what it showed, under its name or the one given",
+    body="Accept",
+    body_required=False,
+    answer="VaultDevice",
+)
+def accept_stranger(request: Request) -> Answer:
+    trust, number, call = trust_of(request), _id(request), request.room.crossing.call
+    name = (request.body or {}).get("endpoint_name")
+    made: Device = call(trust.security.acceptance, number, name).carry_out(trust.vault, request.by)
+    call(trust.security.accepted, number)
+    return Answer(device_shown(trust, made))
+
+
+@routes.route(
+    "POST",
+    "/strangers/{id}/ignore",
+    scope="admin",
+    summary="Do not count a stranger as waiting any more",
+    answer="Stranger",
+)
+def ignore_stranger(request: Request) -> Answer:
+    return Answer(request.room.crossing.call(trust_of(request).security.ignore, _id(request)))
+
+
+@routes.route(
+    "POST",
+    "/strangers/{id}/block",
+    scope="admin",
+    summary="Never let a stranger in",
+    answer="Stranger",
+)
+def block_stranger(request: Request) -> Answer:
+    return Answer(request.room.crossing.call(trust_of(request).security.block, _id(request)))
+
+
+@routes.route(
+    "DELETE",
+    "/strangers/{id}",
+    scope="admin",
+    summary="Forget a stranger; it comes back on the list when it knocks again",
+    status=204,
+)
+def forget_stranger(request: Request) -> Answer:
+    request.room.crossing.call(trust_of(request).security.forget, _id(request))
+    return Answer(status=204)
+
+
+def _id(request: Request) -> int:
+    text = request.parameters["id"]
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise ApiError(
+            "not_found", f"there is no stranger {text[:32]!r}", "GET /api/v1/strangers lists them."
+        )
+    return int(text)
