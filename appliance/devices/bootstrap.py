@@ -317,6 +317,7 @@ _MODE_WORDS: Final[dict[str, str]] = {
     "psk": "A pre-shared key",
     "rpk": "A raw public key",
     "x509": "A certificate",
+    "est": "A certificate that the device fetches by itself (EST)",
     "oscore": "An OSCORE context",
     "nosec": "No security",
 }

@@ -72,6 +72,8 @@ class VaultKeyring:
         purpose = "server" if isinstance(entry, ServerEntry) else "bootstrap"
         fresh = isinstance(entry, ServerEntry) and entry.key == "fresh"
         try:
+            if mode == "est":
+                return Keys("est", server_public=self._certificate_of(entry, own))
             credential = self._fresh(endpoint_name, mode) if fresh else None
             credential = credential or self._current(endpoint_name, purpose, mode)
             return self._opened(credential, entry, own)
@@ -145,13 +147,15 @@ class VaultKeyring:
                 return Keys("rpk", own_key, secret(credential.id, "private_key"), shown or b"")
             case _:
                 self._has_private_key(credential)
-                usage = (
-                    _USUAL_CERTIFICATE_USAGE if entry.certificate_usage is None else entry.certificate_usage
-                )
-                shown = self._unit.told_to_client(usage) if own else entry.server_public_key
                 certificate = x509.load_pem_x509_certificate(public["certificate_pem"].encode())
                 der = certificate.public_bytes(Encoding.DER)
-                return Keys("x509", der, secret(credential.id, "private_key"), shown or b"")
+                shown = self._certificate_of(entry, own)
+                return Keys("x509", der, secret(credential.id, "private_key"), shown)
+
+    def _certificate_of(self, entry: AnyEntry, own: bool) -> bytes:
+        """What the device is to compare with the server's certificate."""
+        usage = _USUAL_CERTIFICATE_USAGE if entry.certificate_usage is None else entry.certificate_usage
+        return self._unit.told_to_client(usage) if own else entry.server_public_key or b""
 
     def _is_fresh(self, credential: Credential) -> bool:
         """Whether a staged key can be written as a fresh one.

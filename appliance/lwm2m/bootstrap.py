@@ -30,9 +30,12 @@ OSCORE: Final = 21
 MAX_SHORT_SERVER_ID: Final = 65_534
 NOBODY: Final = 65_535  # §8.2: the owner of what only bootstrapping may change
 
-Mode = Literal["psk", "rpk", "x509", "oscore", "nosec"]
-MODES: Final[tuple[Mode, ...]] = ("psk", "rpk", "x509", "oscore", "nosec")
-_MODE_NUMBERS: Final[Mapping[Mode, int]] = {"psk": 0, "rpk": 1, "x509": 2, "nosec": 3, "oscore": 3}  # /0/x/2
+# est: a certificate that the client fetches by itself while it bootstraps (RFC 9148)
+Mode = Literal["psk", "rpk", "x509", "est", "oscore", "nosec"]
+MODES: Final[tuple[Mode, ...]] = ("psk", "rpk", "x509", "est", "oscore", "nosec")
+_MODE_NUMBERS: Final[Mapping[Mode, int]] = {  # of /0/x/2
+    "psk": 0, "rpk": 1, "x509": 2, "est": 4, "nosec": 3, "oscore": 3,
+}  # fmt: skip
 
 # Without a Discover nobody knows which instance is the bootstrap account; in known clients it is 0 or 1.
 BLIND_START: Final = 2
@@ -259,7 +262,7 @@ def security_instance(
         11: hold_off_s,
         12: account_timeout_s,
         14: sni or None,
-        15: certificate_usage if keys.mode == "x509" else None,
+        15: certificate_usage if keys.mode in ("x509", "est") else None,
         17: None if oscore is None else ObjectLink(oscore[0], oscore[1]),
     }
     return instance(path, values, model)

@@ -6,9 +6,9 @@ A plan in JSON, with what is assumed where something is left out::
      "servers": [{
         "short_server_id": 1,            1 to 65534, each once
         "uri": "$uri",                   $uri is this gateway as the device sees it, $host its address alone
-        "security": "auto",              psk, rpk, x509, oscore, nosec; auto: as the device's own key says
+        "security": "auto",              psk, rpk, x509, est, oscore, nosec; auto: as its own key says
         "key": "fresh",                  fresh: made anew at each bootstrap; current: the one it has
-        "certificate_usage": null,       x509 only: 0 to 3 (RFC 6698)
+        "certificate_usage": null,       x509 and est only: 0 to 3 (RFC 6698)
         "server_public_key": null,       hex (DER) of another server's public key or certificate
         "sni": "",
         "lifetime_s": 300, "binding": "U", "queue_mode": false,
@@ -57,8 +57,8 @@ _MODES_OR_AUTO: Final = ("auto", *MODES)
 _SCHEMES: Final = {
     "coap": ("nosec", "oscore"),
     "coap+tcp": ("nosec", "oscore"),
-    "coaps": ("psk", "rpk", "x509"),
-    "coaps+tcp": ("psk", "rpk", "x509"),
+    "coaps": ("psk", "rpk", "x509", "est"),
+    "coaps+tcp": ("psk", "rpk", "x509", "est"),
 }
 _BINDING = re.compile(r"[UTSNMH]{1,6}")
 _HOST_VARIABLE: Final = "$host"
@@ -425,8 +425,8 @@ def _lint(plan: Plan, definitions: Definitions, problems: list[str], warnings: l
                 f"{what} is this gateway, which the device knows already: leave it out, since its bootstrap "
                 "account is never overwritten."
             )
-        elif further.security == "oscore":
-            problems.append(f"{what}: OSCORE is for servers only here; use psk, rpk, x509 or nosec.")
+        elif further.security in ("oscore", "est"):
+            problems.append(f"{what}: oscore and est are for servers only; use psk, rpk, x509 or nosec.")
     _lint_access(plan, problems, warnings)
     _lint_deletes(plan, problems, warnings)
     _lint_writes(plan, definitions, problems, warnings)
@@ -455,7 +455,7 @@ def _lint_uri(what: str, uri: str, security: str, problems: list[str], warnings:
         return
     if security == "auto":
         problems.append(
-            f"{what}: say its security (psk, rpk, x509, oscore or nosec), as its uri is written out."
+            f"{what}: say its security (psk, rpk, x509, est, oscore or nosec), as its uri is written out."
         )
         return
     try:
@@ -523,15 +523,15 @@ def _lint_keys(what: str, server: ServerEntry, problems: list[str], warnings: li
             f"{what}: another server does not know a key that is made here at each bootstrap; use the key "
             "current, and give it to that server."
         )
-    if server.security in ("rpk", "x509") and server.server_public_key is None:
+    if server.security in ("rpk", "x509", "est") and server.server_public_key is None:
         problems.append(
             f"{what}: the device must know that server's public key or certificate: give server_public_key."
         )
 
 
 def _lint_certificate(what: str, security: str, usage: int | None, problems: list[str]) -> None:
-    if usage is not None and security not in ("x509", "auto"):
-        problems.append(f"{what}: a certificate usage is for x509 only; leave it out.")
+    if usage is not None and security not in ("x509", "est", "auto"):
+        problems.append(f"{what}: a certificate usage is for x509 and est only; leave it out.")
 
 
 def _lint_server(

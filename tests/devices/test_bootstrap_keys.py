@@ -134,6 +134,15 @@ def test_a_certificate_is_made_anew_but_not_at_every_try(bunch: Bunch) -> None:
     assert bunch.keyring.keys(NAME, FRESH, "x509", True).public != first.public
 
 
+def test_a_certificate_that_the_device_fetches_itself_is_not_written(bunch: Bunch) -> None:
+    bunch.add(NewCredential("bootstrap", "psk"))
+    bunch.authority.server_keys()
+    keys = bunch.keyring.keys(NAME, ServerEntry(security="est", certificate_usage=2), "est", True)
+    assert (keys.mode, keys.public, keys.secret) == ("est", b"", b"")
+    assert keys.server_public == bunch.authority.told_to_client(2)
+    assert bunch.states() == [("bootstrap", "active")]
+
+
 def test_oscore_is_given_as_the_client_sees_it(bunch: Bunch) -> None:
     new = NewCredential(
         "server",
