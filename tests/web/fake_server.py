@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from fake_trust import ROUTES as TRUST_ROUTES
+from fake_trust import Trust, file_of
 from fake_work import NEXT_VISIT_S, Failure, Json, Work, iso
 from fake_work import ROUTES as WORK_ROUTES
 
@@ -333,6 +335,7 @@ class FakeGateway:
                     one["state"] = "wanted"
         if devices:
             self.devices[names[2]].warnings.append("Object 33000 has no model: its values are kept raw.")
+        self.trust = Trust(self)
         self.server = _Server(("127.0.0.1", port), _handler(self))
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self._stop = threading.Event()
@@ -683,6 +686,9 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
         def do_PUT(self) -> None:
             self._answer("PUT")
 
+        def do_PATCH(self) -> None:
+            self._answer("PATCH")
+
         def do_DELETE(self) -> None:
             self._answer("DELETE")
 
@@ -708,6 +714,11 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
                 if path in ("/log.txt", "/log.pcap"):
                     self._session()
                     self._bytes(b"the log as a file", "text/plain")
+                    return
+                file = file_of(path)
+                if file is not None:
+                    self._session()
+                    self._bytes(*file)
                     return
                 given: Any = body
                 if "json" in self.headers.get("Content-Type", "") and body:
@@ -739,11 +750,11 @@ def _handler(gateway: FakeGateway) -> type[BaseHTTPRequestHandler]:
         def _file(self, path: str) -> None:
             name = unquote(path).lstrip("/") or "index.html"
             file = (WEB / name).resolve()
-            pseudo = name == "i18n/xx.json"
+            pseudo = name in ("i18n/xx.json", "i18n/trust/xx.json")
             if not pseudo and (not file.is_relative_to(WEB) or not file.is_file()):
                 self._json({"error": {"code": "not_found", "message": "no such file", "next_step": ""}}, 404)
                 return
-            data = _pseudo() if pseudo else file.read_bytes()
+            data = _pseudo(file) if pseudo else file.read_bytes()
             self.send_response(200)
             self.send_header("Content-Type", TYPES[file.suffix])
             self.send_header("Content-Security-Policy", POLICY)
@@ -1100,16 +1111,17 @@ ROUTES: list[tuple[str, dict[str, Route]]] = [
     ("/tokens/([^/]+)", {"DELETE": _revoke}),
     ("/accounts/([^/]+)/password", {"PUT": _password}),
     *WORK_ROUTES,
+    *TRUST_ROUTES,
 ]
 
 
-def _pseudo() -> bytes:
+def _pseudo(file: Path) -> bytes:
     """English made longer and marked, to see what is not translated and what does not fit."""
 
     def stretch(text: str) -> str:
         return f"⟦{text}{'·' * (len(text) // 3)}⟧"
 
-    messages = json.loads((WEB / "i18n" / "en.json").read_text(encoding="utf-8"))
+    messages = json.loads(file.with_name("en.json").read_text(encoding="utf-8"))
     made = {
         key: {form: stretch(text) for form, text in one.items()} if isinstance(one, dict) else stretch(one)
         for key, one in messages.items()

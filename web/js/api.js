@@ -75,7 +75,9 @@ function parsed(text) {
 
 function failure(status, answer) {
   const told = answer?.error;
-  return new ApiError(status, told?.code ?? "failed", told?.message ?? t("error.status", { status }), told?.next_step ?? "");
+  const error = new ApiError(status, told?.code ?? "failed", told?.message ?? t("error.status", { status }), told?.next_step ?? "");
+  error.answer = answer;
+  return error;
 }
 
 function noteClock(response) {
@@ -159,6 +161,7 @@ export const model = (id, version) => get(address("models", id), { version });
 export const addModel = (xml) => request("POST", "/models", { body: xml, type: "application/xml" });
 export const removeModel = (id, version) => request("DELETE", address("models", id), { query: { version } });
 
+export const strangers = () => get("/strangers");
 export const events = (after, limit, endpointName) => get("/events", { after, limit, endpoint_name: endpointName });
 
 export const tokens = () => get("/tokens");

@@ -77,6 +77,7 @@ const ICONS = {
   retry: ["M4.5 12a7.5 7.5 0 1 0 2.2-5.3", "M4.5 3.5v4h4"],
   moonlit: ["M19.5 14.5A8 8 0 0 1 9.5 4.5a8 8 0 1 0 10 10z"],
   send: ["M4 12L20 4.5 14.5 20l-3-6.5z", "M11.5 13.5L20 4.5"],
+  shield: ["M12 3l7.5 3v5.5c0 4.6-3 7.9-7.5 9.5-4.5-1.6-7.5-4.9-7.5-9.5V6z", "M8.8 12l2.3 2.3 4.2-4.6"],
   home: ["M4 11l8-7 8 7", "M6 9.5V20h4.5v-5.5h3V20H18V9.5"],
 };
 
@@ -116,6 +117,21 @@ let serial = 0;
 export function uniqueId(prefix) {
   serial += 1;
   return `${prefix}-${serial}`;
+}
+
+const sheets = new Map();
+
+/** Fetch a style sheet of pages that come later. */
+export function addStyle(name) {
+  if (!sheets.has(name)) sheets.set(name, new Promise((resolve, reject) => {
+    const link = h("link", { rel: "stylesheet", href: `css/${name}.css`, onload: resolve, onerror: () => {
+      sheets.delete(name);
+      link.remove();
+      reject(new Error(`css/${name}.css`));
+    } });
+    document.head.append(link);
+  }));
+  return sheets.get(name);
 }
 
 /** The life of a view: what it subscribed to ends with it. */

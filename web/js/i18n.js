@@ -8,8 +8,8 @@ let messages = {};
 let fallback = {};
 let plural = new Intl.PluralRules("en");
 
-async function load(code) {
-  const response = await fetch(`i18n/${code}.json`);
+async function load(code, part = "") {
+  const response = await fetch(`i18n/${part}${code}.json`);
   if (!response.ok) throw new Error(`the messages of ${code} are missing`);
   return response.json();
 }
@@ -42,6 +42,27 @@ async function useLanguage(code) {
   }
   document.documentElement.lang = language;
   document.documentElement.dir = RIGHT_TO_LEFT.has(language) ? "rtl" : "ltr";
+}
+
+const parts = new Map();
+
+/** The words of pages that are fetched later, from a folder of their own: i18n/PART/en.json. */
+export function addWords(part) {
+  if (!parts.has(part)) parts.set(part, readWords(part).catch((error) => {
+    parts.delete(part);
+    throw error;
+  }));
+  return parts.get(part);
+}
+
+async function readWords(part) {
+  Object.assign(fallback, await load("en", `${part}/`));
+  if (language === "en") return;
+  try {
+    Object.assign(messages, await load(language, `${part}/`));
+  } catch {
+    // English is better than keys.
+  }
 }
 
 export function chooseLanguage(code) {

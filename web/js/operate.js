@@ -15,6 +15,9 @@ export function canOperate() {
   return scopes.includes("operate") || scopes.includes("admin");
 }
 
+/** Whether it may decide who is trusted. */
+export const canAdmin = () => (store.state.session?.scopes ?? []).includes("admin");
+
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

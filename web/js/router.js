@@ -11,6 +11,7 @@ export function parse(hash) {
   if (page === "models") return { page, id: /^\d+$/.test(first ?? "") ? Number(first) : null, version: new URLSearchParams(query).get("version") };
   if (page === "tasks") return { page, query: new URLSearchParams(query) };
   if (page === "log") return { page, query: new URLSearchParams(query) };
+  if (page === "security") return { page, view: first || "keys", rest: rest.map(decode), query: new URLSearchParams(query) };
   if (["events", "access", "templates", "files"].includes(page)) return { page };
   return { page: "fleet" };
 }

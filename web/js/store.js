@@ -19,6 +19,7 @@ export const state = {
   loaded: false,
   detail: null, // {name, device, objects, values: Map, observations: Map, tasks: [open ones], error}
   events: [], // newest first, as they arrive
+  strangers: 0, // how many knocked and wait for somebody to decide
   link: "waiting",
   pending: 0,
   outcomes: [], // {answered, rttMs}, newest last
@@ -62,6 +63,7 @@ export async function start() {
     if (back) loadDevices().catch(() => {});
   });
   timers = [setInterval(refreshChanged, 1000), setInterval(() => touch("late"), 5000), setInterval(loadStatus, 60_000)];
+  loadStrangers();
   await loadDevices();
 }
 
@@ -79,8 +81,22 @@ export function stop() {
   state.pending = 0;
 }
 
+/** Devices that speak in the clear. */
+export const openDevices = () => [...state.devices.values()].filter((row) => row.security === "NoSec" && !row.gateway).length;
+
+export async function loadStrangers() {
+  try {
+    const { strangers } = await api.strangers();
+    state.strangers = strangers.filter((one) => one.state === "waiting").length;
+    touch("status", "strangers");
+  } catch {
+    // The next event asks again, and the list itself says what is wrong.
+  }
+}
+
 async function loadStatus() {
   if (document.hidden) return;
+  loadStrangers();
   try {
     state.status = await api.status();
     touch("status");
@@ -287,6 +303,9 @@ function take(event) {
     case "observation":
       changed.add(name);
       if (state.detail?.name === name) loadObservations(name);
+      break;
+    case "stranger":
+      loadStrangers();
       break;
     case "removed":
       dropDevice(name);

@@ -15,6 +15,7 @@ export function deviceMenu(anchor, name) {
     { label: t("device.info"), icon: "info", action: () => go(deviceHash(name, ["info"])) },
     { label: t("device.tasks"), icon: "tasks", action: () => go(deviceHash(name, ["tasks"])) },
     { label: t("device.journal"), icon: "clock", action: () => go(deviceHash(name, ["events"])) },
+    { label: t("device.security"), icon: "shield", action: () => go(`#/security/device/${encodeURIComponent(name)}`) },
     canOperate() ? { label: t("device.log"), icon: "log", action: () => go(`#/log?endpoint_name=${encodeURIComponent(name)}`) } : false,
   ];
   if (canOperate() && !gone) {

@@ -3,6 +3,7 @@
 import { button, fill, h, icon, iconButton, Life, setText } from "../dom.js";
 import { ageElement, count, expected, setAge } from "../format.js";
 import { currentLanguage, t } from "../i18n.js";
+import { canAdmin } from "../operate.js";
 import { deviceHash, go } from "../router.js";
 import * as store from "../store.js";
 import { VirtualList } from "../virtual.js";
@@ -51,7 +52,7 @@ export class FleetPage {
     this.#grid = h("div", { class: `fleet-grid ${chosen.mode === "cards" ? "cards" : ""}`, role: "grid", "aria-label": t("nav.devices") }, h("div", { role: "rowgroup", class: "fleet-head-group" }, this.#head), this.#scroller);
     this.element = h("div", { class: "page fleet" },
       h("header", { class: "page-head" }, h("div", {}, h("h1", {}, t("nav.devices")), this.#summary),
-        h("div", { class: "tools" }, h("div", { class: "search" }, icon("search"), search), modes)),
+        h("div", { class: "tools" }, h("div", { class: "search" }, icon("search"), search), modes, canAdmin() ? button(t("fleet.add"), () => go("#/security/add"), { icon: "plus", kind: "primary add-device", "aria-label": t("fleet.add") }) : null)),
       this.#chips, h("div", { class: "fleet-body" }, this.#grid, this.#empty));
     this.#makeList();
     store.on("devices", () => this.#choose(), this.#life);
@@ -203,9 +204,13 @@ export function waitingWords(row) {
   return [when, open ? t("tasks.few", { n: open, count: count(open) }) : ""].filter(Boolean).join(" · ");
 }
 
+const MODES = { psk: "PSK", rpk: "RPK", x509: "X.509", oscore: "OSCORE" };
+
+/** How it proved who it is: row.security is NoSec, or an identity like psk:meter-17. */
 export function securityBadge(row) {
   const open = row.security === "NoSec";
-  return h("span", { class: `badge ${open ? "nosec" : "secure"}`, title: open ? t("security.nosec") : t("security.secure", { mode: row.security }) }, icon(open ? "unlock" : "lock"), row.security);
+  const mode = MODES[row.security.split(":")[0]] ?? row.security;
+  return h("span", { class: `badge ${open ? "nosec" : "secure"}`, title: open ? t("security.nosec") : t("security.secure", { mode: row.security }) }, icon(open ? "unlock" : "lock"), mode);
 }
 
 export function batteryFigure(percent) {

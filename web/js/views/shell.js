@@ -1,9 +1,9 @@
 // The frame: icon rail or bottom navigation, the right rail, the status bar, and the page between them.
 
-import { button, fill, h, icon, iconButton, Life, setText } from "../dom.js";
+import { addStyle, button, fill, h, icon, iconButton, Life, setText } from "../dom.js";
 import { dialog, menu } from "../dialog.js";
 import { bytes, count, milliseconds, when } from "../format.js";
-import { chooseLanguage, currentLanguage, LANGUAGES, t } from "../i18n.js";
+import { addWords, chooseLanguage, currentLanguage, LANGUAGES, t } from "../i18n.js";
 import { deviceHash, go, parse } from "../router.js";
 import { canOperate } from "../operate.js";
 import * as store from "../store.js";
@@ -19,10 +19,11 @@ const LATER = {
   log: async () => (await import("./log.js")).LogPage,
   files: async () => (await import("./files.js")).FilesPage,
   models: async () => (await import("./models.js")).ModelsPage,
+  security: async () => (await Promise.all([import("./trust/page.js"), addWords("trust"), addStyle("trust")]))[0].SecurityPage,
   access: async () => (await import("./access.js")).AccessPage,
 };
 // In the rail; on a phone the later ones are in a menu.
-const RAIL = [["devices", "devices"], ["tasks", "tasks"], ["events", "events"], ["log", "log"], ["templates", "template"], ["files", "file"], ["models", "cube"], ["access", "key"]];
+const RAIL = [["devices", "devices"], ["tasks", "tasks"], ["events", "events"], ["security", "shield"], ["log", "log"], ["templates", "template"], ["files", "file"], ["models", "cube"], ["access", "key"]];
 const ON_PHONE = 4;
 
 export class Shell {
@@ -31,6 +32,7 @@ export class Shell {
   #pageName = "";
   #main = h("main", { id: "main", tabindex: "-1" });
   #links = [];
+  #strangers = h("span", { class: "rail-mark", hidden: true });
   #more = null;
   #ended = false;
   #onLogout;
@@ -59,7 +61,8 @@ export class Shell {
     const places = RAIL.filter(([name]) => name !== "log" || canOperate());
     const later = places.slice(ON_PHONE);
     const links = places.map(([name, symbol], index) => {
-      const element = h("a", { class: `rail-link ${index < ON_PHONE ? "" : "rail-later"}`, href: `#/${name}` }, icon(symbol), h("span", {}, t(`nav.${name}`)));
+      const mark = name === "security" ? this.#strangers : null;
+      const element = h("a", { class: `rail-link ${index < ON_PHONE ? "" : "rail-later"}`, href: `#/${name}` }, icon(symbol), h("span", {}, t(`nav.${name}`)), mark);
       this.#links.push({ name, element });
       return element;
     });
@@ -132,9 +135,19 @@ export class Shell {
       const by = store.counts();
       fill(devices, h("span", { class: "figure-name" }, t("status.devices")), h("strong", {}, store.state.loaded ? `${count(by.online + by.asleep)}/${count(store.state.devices.size)}` : "…"), by.asleep ? h("span", { class: "figure-asleep" }, t("status.asleep", { n: count(by.asleep) })) : null, by.late ? h("span", { class: "figure-late" }, t("status.late", { n: by.late })) : null);
     };
+    const open = h("a", { class: "figure open-figure", href: "#/security/keys?show=nosec", hidden: true });
+    const showOpen = () => {
+      const n = store.openDevices();
+      open.hidden = !n && !store.state.status?.nosec;
+      fill(open, icon("unlock"), h("strong", {}, "NoSec"), h("span", {}, n ? t("status.open", { n, count: count(n) }) : t("status.listens")));
+      const waiting = store.state.strangers;
+      this.#strangers.hidden = !waiting;
+      fill(this.#strangers, h("span", { "aria-hidden": "true" }, count(waiting)), h("span", { class: "visually-hidden" }, t("nav.strangers", { n: waiting, count: count(waiting) })));
+    };
     const showLink = () => fill(link, h("span", { class: `link-dot ${store.state.link}` }), h("span", {}, t(`link.${store.state.link}`)));
     store.on("tasks", show, this.#life);
     store.on("status", show, this.#life);
+    store.on("status", showOpen, this.#life);
     store.on("late", show, this.#life);
     let last = 0;
     store.on("devices", () => {
@@ -142,12 +155,14 @@ export class Shell {
       if (now - last > 500) {
         last = now;
         show();
+        showOpen();
       }
     }, this.#life);
     store.on("link", showLink, this.#life);
     show();
+    showOpen();
     showLink();
-    return h("footer", { class: "status-bar", "aria-label": t("status") }, tasks, statistics, devices, h("span", { class: "grow" }), link);
+    return h("footer", { class: "status-bar", "aria-label": t("status") }, tasks, statistics, devices, open, h("span", { class: "grow" }), link);
   }
 
   #showLink(banner) {
