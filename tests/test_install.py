@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.vault.sealing import SealingKey
+
 REPOSITORY = Path(__file__).parent.parent
 SHIPPED = ("appliance", "web", "systemd", "scripts", "pyproject.toml", "README.md", "LICENSE")
 DATA = "what a device reported"
@@ -60,6 +62,10 @@ class Board:
     def state(self) -> Path:
         return self.root / "var/lib/homard"
 
+    @property
+    def key(self) -> Path:
+        return self.root / "var/lib/homard.key"
+
 
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Board]:
@@ -80,6 +86,7 @@ def test_it_is_installed(board: Board) -> None:
     ).read_text(encoding="utf-8")
     assert (board.root / "usr/local/bin/homard").readlink() == Path("/opt/homard/current/bin/homard")
     assert board.state.stat().st_mode & 0o777 == 0o700
+    assert not board.key.exists(), "an image carries no key"
     text = board.config.read_text(encoding="utf-8")
     assert "#port = 5683\n" in text and text == board.homard("check", "--describe").stdout
     assert not list(board.sources.glob("build")) and not list(board.sources.glob("*.egg-info"))
@@ -126,19 +133,53 @@ def test_an_upgrade_keeps_settings_and_data_and_the_release_before(board: Board)
 
 def test_uninstalling_keeps_settings_and_data(board: Board) -> None:
     (board.state / "kept").write_text(DATA, encoding="utf-8")
+    board.key.write_text("a key", encoding="utf-8")
     done = board.install("--uninstall")
     assert done.returncode == 0, done.stderr
     assert not (board.root / "opt/homard").exists()
     assert not (board.root / "etc/systemd/system/homard.service").exists()
     assert (board.state / "kept").read_text(encoding="utf-8") == DATA
-    assert board.config.is_file()
+    assert board.config.is_file() and board.key.is_file()
 
 
 def test_only_purge_removes_them(board: Board) -> None:
     assert board.install("--purge").returncode == 1, "--purge alone is refused"
     assert board.state.exists()
     assert board.install("--uninstall", "--purge").returncode == 0
-    assert not board.state.exists() and not board.config.parent.exists()
+    assert not board.state.exists() and not board.config.parent.exists() and not board.key.exists()
+
+
+def make_key(state: Path) -> subprocess.CompletedProcess[str]:
+    """The step of scripts/install that makes the sealing key, on this state folder."""
+    script = (REPOSITORY / "scripts/install").read_text(encoding="utf-8")
+    step = script[script.index("make_key() {") : script.index("# go_live OLD:")]
+    fail = 'fail() { printf "%s\\n" "$@" >&2; exit 1; }'
+    words = f'set -uo pipefail\n{fail}\nchown() {{ :; }}\nroot="" state="{state}" key="{state}.key"'
+    text = f"{words}\n{step}\nmake_key"
+    return subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_every_unit_makes_a_sealing_key_of_its_own_once(tmp_path: Path) -> None:
+    keys = []
+    for name in ("one", "other"):
+        state = tmp_path / name
+        state.mkdir()
+        assert make_key(state).returncode == 0
+        file = tmp_path / f"{name}.key"
+        assert file.stat().st_mode & 0o777 == 0o600
+        keys.append(SealingKey.load(state, create=False).export())
+        file.chmod(0o640)
+        assert make_key(state).returncode == 0
+        assert SealingKey.load(state, create=False).export() == keys[-1], "it stays, and its mode is healed"
+    assert keys[0] != keys[1]
+
+
+def test_a_lost_sealing_key_stops_the_installation_instead_of_getting_a_successor(tmp_path: Path) -> None:
+    (tmp_path / "state/vault").mkdir(parents=True)
+    (tmp_path / "state/vault/devices-0001.json").write_text("{}", encoding="utf-8")
+    done = make_key(tmp_path / "state")
+    assert done.returncode == 1 and "Put it back, or restore" in done.stderr
+    assert not (tmp_path / "state.key").exists()
 
 
 def test_a_python_that_is_too_old_is_named(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.vault.sealing import CREDENTIAL, key_path
+
 UNIT = Path(__file__).parent.parent.parent / "systemd" / "homard.service"
 MOST_EXPOSED = 2.0
 
@@ -62,3 +64,11 @@ def test_the_unit_reports_readiness_has_a_watchdog_and_a_user_of_its_own() -> No
     assert int(service["WatchdogSec"]) > 0
     assert service["StateDirectoryMode"] == "0700"
     assert service["CapabilityBoundingSet"] == ""
+
+
+def test_the_sealing_key_is_handed_over_from_beside_the_data() -> None:
+    reader = configparser.RawConfigParser(strict=False)
+    reader.optionxform = str  # type: ignore[assignment,method-assign]
+    reader.read(UNIT, encoding="utf-8")
+    name, _, path = reader["Service"]["LoadCredential"].partition(":")
+    assert (name, path) == (CREDENTIAL, str(key_path(Path("/var/lib/homard"))))
