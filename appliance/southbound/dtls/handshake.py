@@ -84,9 +84,9 @@ class Handshake:
     """
 
     __slots__ = (
-        *("_connection", "_epoch0", "_flight", "_inbox", "_interval", "_last_seq", "_made_cid"),
-        *("_mtu_bytes", "_new_cid", "_pushed", "_read", "_records", "_resend_at", "_resent_at", "_suite"),
-        *("_trust", "_verdict", "_write", "address", "cid", "deadline", "epoch1", "failed"),
+        *("_connection", "_epoch0", "_flight", "_inbox", "_interval", "_last_seq", "_mtu_bytes"),
+        *("_new_cid", "_proofs", "_pulled", "_pushed", "_read", "_records", "_resend_at", "_resent_at"),
+        *("_suite", "_trust", "_verdict", "_write", "address", "cid", "deadline", "epoch1", "failed"),
         *("identity", "outcome", "outgoing", "peer_cid", "random", "refused", "sentence", "suspect_at"),
         "told",
     )
@@ -133,47 +133,74 @@ class Handshake:
         self._verdict: Answer | None = None
         self._suite = ""
         self._records = 0
+        self._pulled = b""
+        self._proofs: list[tuple[bytes, bytes]] = []  # what is sealed of what waits for GnuTLS
         self._interval = FIRST_RESEND_S
         self._resend_at = now + FIRST_RESEND_S
         self._resent_at = now
         self._connection = Connection(credentials, self, hello.message_seq, mtu_bytes, new_cid is not None)
 
     def receive(self, header: bytes, body: bytes, now: float) -> None:
-        """A record for this handshake; anything but a record makes no difference."""
+        """A record for this handshake, whatever it is; `go_on` comes when the datagram is through."""
         if self.failed or self.outcome is not None:
             return
         self._records += 1
         if self._records > _MAX_RECORDS:
             self._fail("The device sent far more than a handshake takes.")
             return
-        number = int.from_bytes(header[5:11], "big")
+        kind = header[0]
         if header[3:5] == b"\0\0":
-            if header[0] == HANDSHAKE and not _adds_up(body):
-                return
-            self._inbox.append(header + body)
-            self._go_on(number, now)
+            if kind != HANDSHAKE or _adds_up(body):
+                self._inbox.append(header + body)
             return
-        if self._read is None:
-            self._read = self._keys(read=True)
-            if self._read is None:
-                return  # it overtook what makes it readable, and will be sent again
-        record = header + body
-        if header[0] not in (HANDSHAKE, ALERT):
-            opened = Seal(self._cipher(), *self._read).open(header, body)
-            if opened is None:
-                if header[0] == TLS12_CID:
-                    self._unreadable(now)
-                return
-            kind, content = opened
-            if kind == APPLICATION_DATA:
-                self.answer_again(now)  # it thinks that it is done, but we miss its Finished
-                return
+        if kind in (HANDSHAKE, ALERT):
+            self._inbox.append(header + body)
+            self._proofs.append((header, body))
+            return
+        self.go_on(now)  # what came before may bring the keys
+        if self.failed or self.outcome is not None or not self._readable():
+            return  # it overtook what makes it readable, and will be sent again
+        assert self._read is not None
+        seal = Seal(self._cipher(), *self._read)
+        opened = seal.open(header, body)
+        if opened is None:
+            if kind == TLS12_CID:
+                self._unreadable(now)
+        elif opened[0] == APPLICATION_DATA:
+            self.answer_again(now)  # it thinks that it is done, but we miss its Finished
+        else:
             # GnuTLS knows no Connection IDs, so it gets the record without.
-            record = Seal(self._cipher(), *self._read).seal(kind, number, content)
-        self._inbox.append(record)
-        self._go_on(number, now)
-        if self.outcome is None and not self.failed:
-            self._unreadable(now)
+            record = seal.seal(opened[0], int.from_bytes(header[5:11], "big"), opened[1])
+            self._inbox.append(record)
+            self._proofs.append((record[:HEADER_BYTES], record[HEADER_BYTES:]))
+
+    def go_on(self, now: float) -> None:
+        """Let GnuTLS read what was received."""
+        if not self._inbox or self.failed or self.outcome is not None:
+            return
+        connection = self._connection
+        for _ in range(_MAX_ROUNDS):
+            result = connection.handshake()
+            if result == 0:
+                self._finish()
+                break
+            if result in (AGAIN, INTERRUPTED):
+                if not self._inbox:
+                    break
+            elif connection.is_fatal(result):
+                self._end(result)
+                break
+        self._inbox.clear()
+        self._transmit(now)
+        if self._proofs:
+            proofs, self._proofs = self._proofs, []
+            if self.outcome is None and not self.failed and self._readable():
+                self._judge(proofs, now)
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it has received nothing yet, not even its hello."""
+        return not self._records
 
     def answer_again(self, now: float) -> None:
         """The peer repeats itself: our last flight was lost."""
@@ -196,6 +223,8 @@ class Handshake:
 
     def close(self) -> None:
         """Free GnuTLS's part."""
+        self.failed = self.failed or self.outcome is None
+        self._inbox.clear()
         self._connection.close()
 
     # What GnuTLS calls back
@@ -206,7 +235,10 @@ class Handshake:
 
     def pull(self) -> bytes | None:
         """The next record for GnuTLS."""
-        return self._inbox.popleft() if self._inbox else None
+        if not self._inbox:
+            return None
+        self._pulled = self._inbox.popleft()
+        return self._pulled
 
     @property
     def waiting(self) -> bool:
@@ -275,6 +307,17 @@ class Handshake:
         self.refused = True
         self.sentence = verdict.refusal
 
+    def _judge(self, proofs: list[tuple[bytes, bytes]], now: float) -> None:
+        """Records that were sealed have not ended the handshake: why not?"""
+        assert self._read is not None
+        seal = Seal(self._cipher(), *self._read)
+        for header, body in proofs:
+            opened = seal.open(header, body)
+            if opened is None:
+                self._unreadable(now)
+            elif opened[0] == HANDSHAKE and not _adds_up(opened[1]):
+                self._fail("The device sent what is part of no handshake.")  # and it has the right key
+
     def _unreadable(self, now: float) -> None:
         if self.suspect_at is None:
             self.suspect_at = now + SUSPICION_S
@@ -284,6 +327,12 @@ class Handshake:
                     "most likely the device has another key than the one kept here."
                 )
 
+    def _readable(self) -> bool:
+        """Whether the peer's sealed records can be read by now."""
+        if self._read is None:
+            self._read = self._keys(read=True)
+        return self._read is not None
+
     def _keys(self, *, read: bool) -> tuple[bytes, bytes] | None:
         """Key and nonce of one direction, None before there are any."""
         keys = self._connection.keys(read=read)
@@ -292,23 +341,7 @@ class Handshake:
     def _cipher(self) -> Cipher:
         return cipher_of(self._suite)
 
-    def _go_on(self, number: int, now: float) -> None:
-        connection = self._connection
-        for _ in range(_MAX_ROUNDS):
-            result = connection.handshake()
-            if result == 0:
-                self._finish(number)
-                break
-            if result in (AGAIN, INTERRUPTED):
-                if not self._inbox:
-                    break
-            elif connection.is_fatal(result):
-                self._end(result)
-                break
-        self._inbox.clear()
-        self._transmit(now)
-
-    def _finish(self, number: int) -> None:
+    def _finish(self) -> None:
         connection = self._connection
         resumed = connection.resumed
         verdict = self._verdict
@@ -326,13 +359,15 @@ class Handshake:
             self.failed = True
             connection.send_alert(verdict.alert)
             return
-        read, write = self._read or self._keys(read=True), self._keys(read=False)
-        if read is None or write is None:
+        write = self._keys(read=False)
+        if not self._readable() or self._read is None or write is None:
             self._fail("The handshake ended without keys.")
             return
+        # Nothing but the peer's Finished ends a handshake, and what GnuTLS has read last has ended it.
+        finished = int.from_bytes(self._pulled[5:11], "big")
         self.outcome = Outcome(
-            *(verdict.identity, self._suite, read, write, self.cid, self.peer_cid or b""),
-            *(number, resumed),
+            *(verdict.identity, self._suite, self._read, write, self.cid, self.peer_cid or b""),
+            *(finished, resumed),
         )
 
     def _end(self, result: int) -> None:

@@ -56,7 +56,6 @@ _SILENT_LONGEST = 256  # candidates found at a time
 _CLOSE_NOTIFY = b"\x01\x00"
 _NO_RENEGOTIATION = b"\x01\x64"
 _CLIENT_HELLO, _FINISHED = 1, 20
-_CLIENT_HELLO_BYTE = b"\x01"
 _EPOCH_0, _EPOCH_1 = b"\0\0", b"\0\1"
 _VERSION = b"\xfe\xfd"
 _CID_HEADER_BYTES = HEADER_BYTES + CID_BYTES
@@ -135,6 +134,7 @@ class DtlsServer:
     def receive(self, data: bytes, address: UdpPeer, now: float) -> list[tuple[bytes, DtlsSession]]:
         """What a datagram says, and in which session. Anything may come, nothing raises."""
         found: list[tuple[bytes, DtlsSession]] = []
+        touched: Handshake | None = None
         size = len(data)
         at = 0
         while size - at >= HEADER_BYTES:
@@ -148,8 +148,11 @@ class DtlsServer:
             header, body = data[at:body_at], data[body_at:end]
             at = end
             epoch = header[3:5]
+            half: Handshake | None
             if epoch == _EPOCH_1 and header[1:3] == _VERSION:
-                half: Handshake | None
+                if touched is not None and kind != HANDSHAKE:
+                    self._go_on(touched, now)  # it may be a session by now
+                    touched = None
                 if kind == TLS12_CID:
                     session = self._by_cid.get(header[11:17])
                     half = None if session else self._half_by_cid.get(header[11:17])
@@ -163,9 +166,21 @@ class DtlsServer:
                             found.append((content, session))
                         continue
                 if half is not None and half.address == address:
-                    self._feed(half, header, body, now)
-            elif epoch == _EPOCH_0 and kind != TLS12_CID and not self._plain(header, body, address, now):
-                break
+                    half.receive(header, body, now)
+                    touched = half
+            elif epoch == _EPOCH_0 and kind != TLS12_CID:
+                half = self._half.get(address)
+                hello = read_hello(header, body) if kind == HANDSHAKE else None
+                if hello is not None:
+                    half = self._hello(hello, half, address, now)
+                    if half is None:
+                        break  # one answer to a datagram, however many hellos are in it
+                if half is not None:
+                    if hello is None or half.is_new:
+                        half.receive(header, body, now)
+                    touched = half
+        if touched is not None:
+            self._go_on(touched, now)
         return found
 
     def send(self, data: bytes, session: DtlsSession, now: float) -> None:
@@ -373,31 +388,23 @@ class DtlsServer:
 
     # Handshakes
 
-    def _plain(self, header: bytes, body: bytes, address: UdpPeer, now: float) -> bool:
-        """A record that nothing protects: part of a handshake or nothing. False: it ends its datagram."""
-        half = self._half.get(address)
-        if header[0] == HANDSHAKE and body[:1] == _CLIENT_HELLO_BYTE:
-            hello = read_hello(header, body)
-            if hello is not None:
-                if half is not None and half.random == hello.random:
-                    if hello.cookie:
-                        half.answer_again(now)
-                        self._settle(half, now)
-                    return True
-                recent = self._recent.get(address)
-                if recent is not None and recent.random == hello.random:
-                    return True  # a late copy of one that is answered
-                if not (
-                    hello.message_seq and hello.cookie and self._cookies.holds(hello, address.address, now)
-                ):
-                    if hello.cookie:
-                        self.counts["cookies refused"] += 1
-                    self._outgoing.append((self._cookies.answer(hello, address.address, now), address))
-                    return False  # one answer to a datagram, however many hellos are in it
-                half = self._begin(hello, address, now)
-        if half is not None:
-            self._feed(half, header, body, now)
-        return True
+    def _hello(
+        self, hello: ClientHello, half: Handshake | None, address: UdpPeer, now: float
+    ) -> Handshake | None:
+        """The handshake that a hello begins or goes on with; None when it only gets an answer, or none."""
+        if half is not None and half.random == hello.random:
+            if hello.cookie:
+                half.answer_again(now)
+            return half
+        recent = self._recent.get(address)
+        if recent is not None and recent.random == hello.random:
+            return None  # a late copy of one that is answered
+        if hello.message_seq and hello.cookie and self._cookies.holds(hello, address.address, now):
+            return self._begin(hello, address, now)
+        if hello.cookie:
+            self.counts["cookies refused"] += 1
+        self._outgoing.append((self._cookies.answer(hello, address.address, now), address))
+        return None
 
     def _begin(self, hello: ClientHello, address: UdpPeer, now: float) -> Handshake | None:
         before = self._half.get(address)
@@ -427,8 +434,8 @@ class DtlsServer:
             self._tick_at = now + _TICK_S
         return half
 
-    def _feed(self, half: Handshake, header: bytes, body: bytes, now: float) -> None:
-        half.receive(header, body, now)
+    def _go_on(self, half: Handshake, now: float) -> None:
+        half.go_on(now)
         self._settle(half, now)
 
     def _settle(self, half: Handshake, now: float) -> None:
