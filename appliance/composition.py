@@ -146,6 +146,7 @@ class Appliance:
         self.vault.open()
         self.authority = Authority(self.state / VAULT, key, self.settings.vault, self.wall)
         self.authority.open()
+        self.vault.dropped = self.authority.dropped
         self._later("vault", self._vault_thread.shutdown)
         self.strangers = Strangers(self.database, self.wall)
         self.strangers.load()
