@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import logging
 import os
 import pwd
@@ -64,8 +65,11 @@ from appliance.storage.errors import StorageError
 from appliance.storage.files import FileStore, check_files
 from appliance.vault.authority import Authority
 from appliance.vault.certificates import CertificateCheck
+from appliance.vault.command import DeviceCommand
 from appliance.vault.doorkeeper import Doorkeeper
 from appliance.vault.errors import VaultError
+from appliance.vault.provisioning import own_address
+from appliance.vault.register import Register
 from appliance.vault.sealing import SealingKey, key_in_place
 from appliance.vault.vault import Vault, check_vault
 
@@ -677,6 +681,46 @@ def revoke_token(state: Path, token_id: str) -> None:
     try:
         open_identity(state).revoke_token(token_id)
     except (IdentityError, StorageError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+@contextlib.contextmanager
+def device_command(state: Path, settings: Settings, address: str, *, create: bool) -> Iterator[DeviceCommand]:
+    """`homard device …` on the vault of a state folder, whether a server runs on it or not.
+
+    ``address`` is how devices reach this gateway, "" when that is to be found out; ``create`` makes a folder
+    that is not there. Raises CommandFailed, also for what fails inside the block.
+    """
+    try:
+        become_owner(state)
+        if not state.is_dir():
+            if not create:
+                raise CommandFailed(f"{state} does not exist; `homard serve --state {state}` makes it")
+            state.mkdir(parents=True, mode=0o700)
+        key = SealingKey.load(state, settings.vault.key_file, create=True)
+        vault = Vault(state / VAULT, key, settings.vault, time.time)
+        vault.open()
+        authority = Authority(state / VAULT, key, settings.vault, time.time)
+        authority.open()
+        register = Register(vault, authority)
+        # Port 0 stands for a free one, which only a running server knows; then the usual numbers are told.
+        coap = settings.coap.port or 5683
+        coaps = (coap + 1 if settings.coaps.port < 0 else settings.coaps.port) or 5684
+        yield DeviceCommand(
+            vault,
+            register,
+            lambda: register.gateway(
+                address or own_address() or "127.0.0.1",
+                None if settings.coap.nosec == "off" else coap,
+                coaps if settings.coaps.enabled else None,
+            ),
+            f"{os.environ.get('SUDO_USER') or getpass.getuser()} on the command line",
+        )
+    except PermissionError as error:
+        raise CommandFailed(
+            f"{error.filename or state} may not be read or written by you: use sudo, or another --state DIR"
+        ) from error
+    except (VaultError, StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
 
 
