@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from appliance.composition import CommandFailed, back_up, bring_back, check_state
 from appliance.config.sections import Settings
@@ -34,14 +37,14 @@ def filled(home: Home) -> tuple[list[bytes], list[Provisioned]]:
     """Devices of every kind, rotated and revoked too; every secret that was ever used."""
     key = ec.generate_private_key(ec.SECP256R1())
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    x509 = NewCredential(mode="x509", certificate=certificate("x", key), private_key=private)
+    certified = NewCredential(mode="x509", certificate=certificate("x", key), private_key=private)
     vault = home.vault()
     provisioned = vault.add(
         [
             NewDevice("psk", credentials=(NewCredential(), NewCredential(purpose="bootstrap"))),
             NewDevice("given", credentials=(NewCredential(psk_key=b"a key of sixteen"),)),
             NewDevice("rpk", credentials=(NewCredential(mode="rpk"),)),
-            NewDevice("x", credentials=(x509,)),
+            NewDevice("x", credentials=(certified,)),
             NewDevice("oscore", credentials=(NewCredential(mode="oscore"),)),
         ],
         "ada",
@@ -194,3 +197,23 @@ def test_check_opens_every_secret(home: Home) -> None:
     documents.table("devices").update({"credentials": rows[1]["credentials"]}, doc_ids=[rows[1].doc_id])
     (problem,) = [one for one in check_state(home.state, Settings()) if one.startswith("vault")]
     assert "given/" in problem and "does not open" in problem
+
+
+def test_the_authority_lists_every_certificate_that_the_vault_lets_in_no_more(home: Home) -> None:
+    vault = home.vault()
+    authority = Authority(home.state / "vault", home.key, home.settings, home.clock)
+    authority.open()
+    vault.dropped = authority.dropped
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "m")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name)
+    for number in range(8):  # more than a device's row remembers
+        asked = request.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+        new = NewCredential(mode="x509", certificate=authority.sign("m", asked.public_bytes(Encoding.DER)))
+        if number == 0:
+            vault.add([NewDevice("m", credentials=(new,))], "ada")
+        else:
+            vault.rotate("m", "server", "ada", staged=False, new=new)
+    device = vault.device("m")
+    assert device is not None and len(device.credentials) == 5
+    (good,) = [one for one in authority.issued() if one.revoked_at is None]
+    assert good.serial == device.credentials[-1].public["serial"]
