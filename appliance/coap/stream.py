@@ -17,6 +17,9 @@ or in plain blocks. Those that we send use what the peer offers in its CSM: BERT
 that fit. libcoap takes BERT only where both sides have announced it, and else keeps a first block as if it
 were all.
 
+A `Shield` may stand between frames and `Endpoint`: messages then come and go through it, and the endpoint
+speaks with peers of its own, each above a connection.
+
 Somewhat more than 400 lines, as it has the whole face of `Endpoint`.
 """
 
@@ -25,7 +28,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from appliance.coap.blockwise import Body
 from appliance.coap.endpoint import (
@@ -50,10 +53,27 @@ CONNECTION_LOST: Final = "connection-lost"
 
 _LONGEST_SPAN: Final = 16384  # of a body in one message: a progress worth telling, and a moment's writing
 _HEAD_BYTES: Final = 40  # of a frame with 8 bytes of token, Block1, Size1 and the payload marker, at most
+_SHIELD_BYTES: Final = 64  # that a shield adds, at most
 _MAX_OBSERVED: Final = 256  # tokens looked through at a time, see `_Connection.observed`
 
 _MAX_DUPLICATES: Final = 8192  # fewer than there are Message IDs: a number is free again before it is reused
 _ACK: Final = b"\x60\x00"
+
+
+class Shield(Protocol):
+    """What opens and seals messages between connections and the endpoint, each as a datagram."""
+
+    def below(self, peer: Any) -> Any:
+        """The connection that a peer of the endpoint is spoken to over: itself, or another value."""
+
+    def receive(self, data: bytes, peer: Any, now: float) -> list[tuple[bytes, Any]]:
+        """One message of a connection in; what the endpoint receives in its place, and from whom."""
+
+    def send(self, data: bytes, peer: Any, now: float) -> None:
+        """A message for a peer that is above a connection; what becomes of it is in `take_datagrams`."""
+
+    def take_datagrams(self) -> list[tuple[bytes, Any]]:
+        """What is to be sent, with the connection it goes to."""
 
 
 class _Connection:
@@ -133,6 +153,8 @@ class StreamEndpoint:
         self._tap = tap
         self._look_at = float("inf")  # when the connections have to be looked over next
         self._look_s = min(csm_timeout_s, idle_s) / 4
+        self.shield: Shield | None = None
+        self._above: dict[Any, set[Any]] = {}  # by connection, the peers that were spoken to over it
         self._now = 0.0  # of the last call that said it
         self.aborted = 0
 
@@ -154,16 +176,20 @@ class StreamEndpoint:
         self._now = now
         self._forget(peer)
         events: list[Event] = []
-        for event in self._inner.forget_peer(peer, now):
-            if isinstance(event, RequestFailed):
-                event = RequestFailed(-event.request_id, event.key, event.peer, CONNECTION_LOST)
-            events.append(event)
+        for one in (peer, *self._above.pop(peer, ())):
+            for event in self._inner.forget_peer(one, now):
+                if isinstance(event, RequestFailed):
+                    event = RequestFailed(-event.request_id, event.key, event.peer, CONNECTION_LOST)
+                events.append(event)
         return events
 
     def is_open(self, peer: Any) -> bool:
         """Whether requests can be sent over the connection: it stands, and its CSM has come."""
-        connection = self._connections.get(peer)
+        connection = self._connections.get(self._below(peer))
         return connection is not None and connection.ready
+
+    def _below(self, peer: Any) -> Any:
+        return peer if self.shield is None else self.shield.below(peer)
 
     @property
     def connections(self) -> int:
@@ -217,9 +243,28 @@ class StreamEndpoint:
         connection.mid = connection.mid + 1 & 0xFFFF
         datagram = bytes((0x40 | len(token), code)) + connection.mid.to_bytes(2, "big") + token + rest
         errors = self._inner.format_errors
-        events = self._inner.receive_datagram(datagram, peer, now)
+        events: list[Event] = []
+        if self.shield is None:
+            events = self._inner.receive_datagram(datagram, peer, now)
+        else:
+            for data, above in self.shield.receive(datagram, peer, now):
+                if above is not peer:
+                    self._above.setdefault(peer, set()).add(above)
+                events += self._inner.receive_datagram(data, above, now)
         if self._inner.format_errors != errors:
             raise FrameError("options or payload cannot be read")
+        return self._received(connection, events)
+
+    def receive_opened(self, data: bytes, peer: Any, now: float) -> list[Event]:
+        """What the shield has opened later than it came in."""
+        below = self._below(peer)
+        connection = self._connections.get(below)
+        if connection is None:
+            return []
+        self._above.setdefault(below, set()).add(peer)
+        return self._received(connection, self._inner.receive_datagram(data, peer, now))
+
+    def _received(self, connection: _Connection, events: list[Event]) -> list[Event]:
         for event in events:
             if isinstance(event, ResponseReceived) and event.observing:
                 self._observed(connection, event.token)
@@ -286,27 +331,41 @@ class StreamEndpoint:
 
     def take_outgoing(self, now: float) -> list[tuple[bytes, Any]]:
         """What is to be written, in order, as ``(bytes, peer)``."""
+        shield = self.shield
         while True:
             datagrams = self._inner.take_datagrams()
             if not datagrams:
                 break
             for data, peer in datagrams:
-                code = data[1]
-                connection = self._connections.get(peer)
-                if code == 0 or connection is None:
+                below = peer if shield is None else shield.below(peer)
+                if data[1] == 0 or below not in self._connections:
                     continue  # acknowledgements, Resets, and what came too late
-                token_end = 4 + (data[0] & 15)
-                frame = encode_frame(code, data[4:token_end], data[token_end:])
-                if code >= 0x40 and len(frame) > connection.max_bytes:
-                    frame = encode_frame(INTERNAL_SERVER_ERROR, data[4:token_end], _TOO_LONG_FOR_YOU)
-                self._outgoing.append((frame, peer))
+                if shield is not None and below is not peer:
+                    shield.send(data, peer, now)
+                else:
+                    self._write(data, peer)
                 if data[0] & 0x30 == 0:  # confirmable: it has arrived, the connection says so
                     self._inner.receive_datagram(_ACK + data[2:4], peer, now)
+        if shield is not None:
+            for data, peer in shield.take_datagrams():
+                self._write(data, peer)
         taken, self._outgoing = self._outgoing, []
         if self._tap is not None:
             for data, peer in taken:
                 self._tap(False, peer, data)
         return taken
+
+    def _write(self, data: bytes, peer: Any) -> None:
+        """A message as the frame that it is."""
+        connection = self._connections.get(peer)
+        if connection is None:
+            return
+        code = data[1]
+        token_end = 4 + (data[0] & 15)
+        frame = encode_frame(code, data[4:token_end], data[token_end:])
+        if code >= 0x40 and len(frame) > connection.max_bytes:
+            frame = encode_frame(INTERNAL_SERVER_ERROR, data[4:token_end], _TOO_LONG_FOR_YOU)
+        self._outgoing.append((frame, peer))
 
     def take_closing(self) -> list[Any]:
         """Connections to be closed once what was taken for them is written."""
@@ -362,11 +421,16 @@ class StreamEndpoint:
         """See `Endpoint.send_request`; ``span`` is chosen here. Raises ConnectionError when the connection
         does not stand.
         """
-        connection = self._connections.get(peer)
+        below = self._below(peer)
+        connection = self._connections.get(below)
         if connection is None or not connection.ready:
             raise ConnectionError("the connection does not stand")
+        if below is not peer:
+            self._above.setdefault(below, set()).add(peer)
         if payload:
             room = connection.max_bytes - _HEAD_BYTES - len(encode_options(options))
+            if below is not peer:
+                room = max(16, room - _SHIELD_BYTES)
             if room < 1024:
                 fits = max(0, room.bit_length() - 5)  # 16 << fits is the largest block that does
                 asked = more.get("block_exponent")
