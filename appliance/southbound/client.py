@@ -6,16 +6,27 @@ from appliance.lwm2m.definitions import Model
 from appliance.lwm2m.operations import ObjectList
 from appliance.southbound.coaps import LostSession
 from appliance.southbound.dtls.session import DtlsSession
+from appliance.southbound.oscore.peer import OscorePeer
 from appliance.southbound.tcp import TcpPeer
 from appliance.southbound.udp import UdpPeer
 
-Peer = UdpPeer | TcpPeer | DtlsSession | LostSession
+Peer = UdpPeer | TcpPeer | DtlsSession | LostSession | OscorePeer
+
+
+def place(peer: Peer) -> UdpPeer | TcpPeer | DtlsSession | LostSession:
+    """Where messages for the peer go, whatever protects them."""
+    below: UdpPeer | TcpPeer | DtlsSession | LostSession = (
+        peer.below if isinstance(peer, OscorePeer) else peer
+    )
+    return below
 
 
 def same_place(one: Peer, other: Peer) -> bool:
     """Whether messages of both come from one place: an address over UDP, else a connection or a session."""
     if isinstance(one, UdpPeer) and isinstance(other, UdpPeer):
         return one.address == other.address
+    if isinstance(one, OscorePeer) and isinstance(other, OscorePeer):
+        return one.identity == other.identity and same_place(one.below, other.below)
     return one == other
 
 
@@ -47,9 +58,10 @@ class Client:
     @property
     def bearer(self) -> str:
         """The bearer by its name."""
-        if isinstance(self.peer, UdpPeer):
+        below = place(self.peer)
+        if isinstance(below, UdpPeer):
             return "UDP"
-        return "TCP" if isinstance(self.peer, TcpPeer) else "DTLS"
+        return "TCP" if isinstance(below, TcpPeer) else "DTLS"
 
     @property
     def root(self) -> str:

@@ -33,7 +33,7 @@ from appliance.lwm2m.definitions import Definitions, Model
 from appliance.lwm2m.operations import Create, Execute, ObjectList, Observe, ObserveComposite
 from appliance.lwm2m.path import Path
 from appliance.southbound.answers import read_notified, read_response
-from appliance.southbound.client import Client, Peer, same_place
+from appliance.southbound.client import Client, Peer, place, same_place
 from appliance.southbound.coaps import DtlsBearer, LostSession, SessionEvent
 from appliance.southbound.dtls.server import DtlsServer
 from appliance.southbound.dtls.session import DtlsSession
@@ -49,6 +49,9 @@ from appliance.southbound.exchanges import (
     Uplink,
 )
 from appliance.southbound.log import ProtocolLog
+from appliance.southbound.oscore.context import LiveContexts
+from appliance.southbound.oscore.layer import Oscore
+from appliance.southbound.oscore.peer import OscorePeer
 from appliance.southbound.requests import Downlink, Formats, candidates, encode_request
 from appliance.southbound.resources import serve
 from appliance.southbound.settings import CoapSettings, CoapsSettings
@@ -163,6 +166,8 @@ class LwM2MServer:
                 lambda event: self.session_event(event),
                 self._pump,
             )
+        self._oscore: tuple[Oscore, Oscore] | None = None  # for datagrams, and for connections
+        self._contexts: LiveContexts | None = None
         self._streaming = False  # there are connections, or something is left of them
         self.log: ProtocolLog | None = None  # is shown every message
         self.files: Callable[[str], ServedFile | None] = lambda _: None  # what devices fetch, by its link
@@ -206,6 +211,20 @@ class LwM2MServer:
         """The UDP bearer, for its counters."""
         return self._bearer
 
+    def protect(self, contexts: LiveContexts) -> None:
+        """Speak OSCORE with whoever has a context, over every bearer. Before `start`."""
+        self._contexts = contexts
+        self._oscore = (
+            Oscore(contexts, wake=self._schedule_pump),
+            Oscore(contexts, reliable=True, wake=self._schedule_pump),
+        )
+        self._stream.shield = self._oscore[1]
+
+    @property
+    def oscore(self) -> Oscore | None:
+        """OSCORE over datagrams, for its tables; None when it is not spoken."""
+        return None if self._oscore is None else self._oscore[0]
+
     def start(self, uplink: Uplink) -> None:
         """Open the ports; from now on ``uplink`` is called. Raises PortInUse."""
         self._uplink = uplink
@@ -229,6 +248,9 @@ class LwM2MServer:
         self._open.clear()
         for request in pending.values():
             request.done(Response(0, failure="cancelled"))
+        if self._oscore is not None and self._contexts is not None:
+            self._oscore[0].save()
+            self._contexts.save()
 
     # Clients and observations
 
@@ -250,6 +272,8 @@ class LwM2MServer:
             return LostSession(stored[1]) if self._coaps is None else self._coaps.restored(stored)
         if isinstance(stored, list) and stored[:1] == ["tcp"]:
             return TcpPeer.from_json(stored)
+        if isinstance(stored, list) and stored[:1] == ["oscore"]:
+            return OscorePeer.from_json(stored, self.peer)
         return UdpPeer.from_json(stored)
 
     def restore_observation(self, observation: Observation) -> None:
@@ -267,6 +291,8 @@ class LwM2MServer:
             now = self._loop.time()
             if not self._endpoint.end_observation(observation.token, now):
                 self._stream.end_observation(observation.token, now)
+            for oscore in self._oscore or ():
+                oscore.forget_observation(observation.token)
 
     def forget(self, client: Client) -> None:
         """The registration ended: end the requests that still wait for the device."""
@@ -368,7 +394,8 @@ class LwM2MServer:
     def _transmit(self, pending: _Pending) -> None:
         client, operation, cancel = pending.client, pending.operation, pending.cancels
         pending.peer = client.peer
-        if type(client.peer) is LostSession or (type(client.peer) is DtlsSession and client.peer.closed):
+        below = place(client.peer)
+        if type(below) is LostSession or (type(below) is DtlsSession and below.closed):
             self._end_later(pending, "not connected")
             return
         code, options, payload = encode_request(client, operation, pending.tried)
@@ -424,9 +451,11 @@ class LwM2MServer:
     # From the engine
 
     def _engine(self, peer: Peer) -> Endpoint | StreamEndpoint:
-        return self._stream if type(peer) is TcpPeer else self._endpoint
+        return self._stream if type(place(peer)) is TcpPeer else self._endpoint
 
     def _source(self, peer: Peer) -> Source:
+        if type(peer) is OscorePeer:
+            return Source(peer, self._source(peer.below).bearer, peer.identity)
         if type(peer) is TcpPeer:
             return Source(peer, self._tcp.name, self._tcp.identity(peer))
         if type(peer) is DtlsSession:
@@ -454,10 +483,27 @@ class LwM2MServer:
             self.log.record(incoming, self._tcp.name, peer, data)
 
     def _receive(self, data: bytes, peer: UdpPeer | DtlsSession, now: float) -> None:
+        if self._oscore is not None:
+            for opened, above in self._oscore[0].receive(data, peer, now):
+                self._receive_plain(opened, above, now)
+        else:
+            self._receive_plain(data, peer, now)
+
+    def _receive_plain(self, data: bytes, peer: Peer, now: float) -> None:
         if self.log is not None:
-            self.log.record(True, "UDP" if type(peer) is UdpPeer else DtlsBearer.name, peer, data)
+            name = self._bearer.name if type(place(peer)) is UdpPeer else DtlsBearer.name
+            self.log.record(True, name, peer, data)
         for event in self._endpoint.receive_datagram(data, peer, now):
             self._dispatch(event, now)
+
+    def _take_opened(self, datagrams: Oscore, connections: Oscore) -> None:
+        """What OSCORE has handed up only when it was on disk that it came."""
+        now = self._loop.time()
+        for data, peer in datagrams.take_opened():
+            self._receive_plain(data, peer, now)
+        for data, peer in connections.take_opened():
+            for event in self._stream.receive_opened(data, peer, now):
+                self._dispatch(event, now)
 
     def _dispatch(self, event: Event, now: float) -> None:
         if isinstance(event, NotificationReceived):
@@ -567,6 +613,8 @@ class LwM2MServer:
 
     def _scheduled_pump(self) -> None:
         self._pump_scheduled = False
+        if self._oscore is not None:
+            self._take_opened(*self._oscore)
         self._pump()
 
     def _pump(self) -> None:
@@ -577,8 +625,18 @@ class LwM2MServer:
                 if log_it is not None:
                     log_it(False, "UDP", peer, data)
                 transmit(data, peer)
+            elif type(peer) is OscorePeer:
+                if self._oscore is not None:
+                    self._oscore[0].send(data, peer, self._loop.time())
+                    if log_it is not None:
+                        log_it(False, "UDP" if type(peer.below) is UdpPeer else DtlsBearer.name, peer, data)
             elif coaps is not None and coaps.transmit(data, peer) and log_it is not None:
                 log_it(False, DtlsBearer.name, peer, data)
+        for data, peer in () if self._oscore is None else self._oscore[0].take_datagrams():
+            if type(peer) is UdpPeer:
+                transmit(data, peer)
+            elif coaps is not None:
+                coaps.transmit(data, peer)
         due = self._endpoint.next_timer()
         if coaps is not None:
             later = coaps.flush()

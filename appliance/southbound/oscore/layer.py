@@ -158,6 +158,10 @@ class Oscore:
         self.refused = 0
         self.opened = 0
 
+    def below(self, peer: Any) -> Any:
+        """The peer of the bearer."""
+        return peer.below if type(peer) is OscorePeer else peer
+
     # Bytes in
 
     def receive(self, data: bytes, peer: Any, now: float) -> list[Datagram]:
