@@ -25,6 +25,45 @@ need_packages() {
         fail "apt-get could not install: $*"
 }
 
+# The oldest packages of GnuTLS whose DTLS is safe; appliance/southbound/dtls/gnutls.py refuses older ones.
+_gnutls_packages() {
+    printf '%s\n' "libgnutls30 3.7.9-2+deb12u7" "libgnutls30t64 3.8.9-3+deb13u4"
+}
+
+# _gnutls: the installed package of GnuTLS, its version and the oldest that will do, or nothing.
+_gnutls() {
+    local package minimum version
+    while read -r package minimum; do
+        version=$(dpkg-query -W -f='${db:Status-Abbrev}${Version}' "$package" 2>/dev/null) || continue
+        case $version in ii*) printf '%s %s %s\n' "$package" "${version#ii }" "$minimum"; return 0 ;; esac
+    done < <(_gnutls_packages)
+    return 1
+}
+
+# ready_gnutls: GnuTLS, new enough for DTLS. Where it cannot be had this only says so: all the rest works without,
+# and the server keeps its DTLS port closed.
+ready_gnutls() {
+    local package version minimum
+    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || return 0
+    if read -r package version minimum < <(_gnutls); then
+        ! dpkg --compare-versions "$version" ge "$minimum" || return 0
+    else
+        package=libgnutls30 version="" minimum=""
+        ! apt-cache show libgnutls30t64 >/dev/null 2>&1 || package=libgnutls30t64
+    fi
+    if may_be_root; then
+        if [ -n "$version" ]; then say "Upgrading $package $version, for DTLS"; else say "Installing $package, for DTLS"; fi
+        as_root apt-get update -qq >/dev/null 2>&1 || true
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null || true
+    fi
+    if read -r package version minimum < <(_gnutls) && dpkg --compare-versions "$version" ge "$minimum"; then
+        return 0
+    fi
+    if [ -n "$version" ]; then version="$version is too old"; else version="is missing"; fi
+    say "GnuTLS ($package) $version, so devices cannot connect with DTLS. Type:" "" \
+        "    sudo apt-get update && sudo apt-get install $package" ""
+}
+
 # The versions that pyproject.toml allows.
 _new_enough() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 _makes_venvs() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }

@@ -189,7 +189,7 @@ class _Minimum(NamedTuple):
 
 
 # Before these, datagrams of a DTLS handshake could write outside GnuTLS's heap.
-_MINIMA = (
+MINIMA = (
     _Minimum("libgnutls30", "3.7.", "3.7.9-2+deb12u7"),
     _Minimum("libgnutls30t64", "3.8.9", "3.8.9-3+deb13u4"),
 )
@@ -209,7 +209,7 @@ def check_library(status: Path = DPKG_STATUS) -> str:
                 f"GnuTLS {version} has known faults in DTLS; at least {_UPSTREAM} is needed; {_upgrade()}"
             )
         return f"GnuTLS {version}"
-    for minimum in _MINIMA:
+    for minimum in MINIMA:
         if installed.startswith(minimum.release):
             wanted = minimum.version
             break
