@@ -1,4 +1,7 @@
-"""The command line: `homard`."""
+"""The command line: `homard`.
+
+Longer than 400 lines: every command stands here with its help, which is what a newcomer reads first.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,14 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance import __version__
 from appliance.config.loader import ConfigError
 from appliance.config.sections import Settings, describe, load, show
+
+if TYPE_CHECKING:
+    from appliance.composition import DeviceCommand
 
 DEFAULT_STATE = Path("/var/lib/homard")
 DEFAULT_CONFIG = Path("/etc/homard/homard.toml")
@@ -108,6 +115,8 @@ def _parser() -> argparse.ArgumentParser:
         "--force", action="store_true", help="replace what the state folder holds now (it is kept aside)"
     )
 
+    _add_device_commands(commands)
+
     account = commands.add_parser(
         "account", help="people who may log in", description="People who may log in."
     )
@@ -146,6 +155,157 @@ def _parser() -> argparse.ArgumentParser:
     _add_state(revoke)
     revoke.add_argument("id", metavar="ID", help="as `homard token list` shows it")
     return parser
+
+
+def _add_device_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    device = commands.add_parser(
+        "device",
+        help="devices and their keys: add, list, import, label, rotate, revoke",
+        description="Devices and their keys. The gateway may be running; it notices at once.",
+        epilog="Start with: homard device add NAME   (makes a key and prints what to flash)",
+    )
+    verbs = device.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    add = _device(verbs, "add", "add a device and print what must be flashed", _add_device)
+    add.add_argument("name", metavar="NAME", help="its LwM2M endpoint name, for example meter-17")
+    add.add_argument("--label", default="", help="what people call it, for example 'Cellar, left'")
+    add.add_argument("--group", action="append", default=[], help="a group it is in; may be repeated")
+    add.add_argument("--tag", action="append", default=[], help="a tag it has; may be repeated")
+    add.add_argument(
+        "--security",
+        choices=("psk", "rpk", "x509", "oscore", "nosec"),
+        default="psk",
+        help="psk: a pre-shared key (default); rpk: a raw public key; x509: a certificate of the own "
+        "authority; oscore: object security without DTLS; nosec: none, which only a trusted network bears",
+    )
+    add.add_argument(
+        "--bootstrap",
+        action="store_true",
+        help="the key is for the bootstrap server, which then gives the device its server and key",
+    )
+    add.add_argument(
+        "--plan", metavar="ID", help="its bootstrap plan, as the page lists them (default: default)"
+    )
+    _add_material(add)
+    _add_output(add)
+
+    show = _device(verbs, "show", "show a device and its keys, never the secrets", _show_device)
+    show.add_argument("name", metavar="NAME")
+    show.add_argument("--json", action="store_true", help="print JSON")
+
+    listing = _device(verbs, "list", "list the devices that have keys", _list_devices)
+    listing.add_argument("--group", default="", help="only devices in this group")
+    listing.add_argument("--tag", default="", help="only devices with this tag")
+    listing.add_argument("--search", default="", metavar="TEXT", help="only where name or label contain this")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+    importing = _device(
+        verbs, "import", "add the devices of a list: all, or none if a row is wrong", _import_devices
+    )
+    importing.add_argument("file", metavar="FILE", help="CSV or JSON; - reads standard input")
+    importing.add_argument("--dry-run", action="store_true", help="only say what is wrong with it")
+    importing.add_argument("--json", action="store_true", help="print all that the devices need, as JSON")
+    _add_address(importing)
+    importing.epilog = (
+        "CSV: the first line names the columns. Only endpoint_name must be there; the others are label, "
+        "groups, tags, security, psk_identity, psk_key_hex, public_key, certificate, bootstrap_psk_identity, "
+        "bootstrap_psk_key_hex, plan and nosec. Keys that are not given are made."
+    )
+
+    export = _device(verbs, "export", "write the devices as a list, without secrets", _export_devices)
+    export.add_argument("--format", choices=("csv", "json"), default="csv", help="default: csv")
+    export.add_argument("--group", default="", help="only devices in this group")
+    export.add_argument("--output", type=Path, metavar="FILE", help="default: standard output")
+
+    label = _device(
+        verbs, "label", "draw labels to print (SVG): name, address and QR code, no key", _label_devices
+    )
+    label.add_argument(
+        "names", metavar="NAME", nargs="*", help="one: a label; several, or none: sheets of A4"
+    )
+    label.add_argument("--group", default="", help="a sheet of the devices in this group")
+    label.add_argument(
+        "--output", type=Path, metavar="FILE", help="for example label.svg; default: standard output"
+    )
+    _add_address(label)
+
+    rotate = _device(
+        verbs, "rotate", "give a device a new key and print what must be flashed", _rotate_device
+    )
+    rotate.add_argument("name", metavar="NAME")
+    rotate.add_argument("--purpose", choices=("server", "bootstrap"), help="default: the key for the server")
+    rotate.add_argument(
+        "--now",
+        action="store_true",
+        help="revoke the old key at once; without it, the old key is good until the new one is used",
+    )
+    _add_material(rotate)
+    _add_output(rotate)
+
+    revoke = _device(verbs, "revoke", "let a device in no more", _revoke_device)
+    revoke.add_argument("name", metavar="NAME")
+    revoke.add_argument("--reason", default="", help="for the audit log, for example stolen")
+    reinstate = _device(
+        verbs, "reinstate", "let a revoked device in again, with its old key", _reinstate_device
+    )
+    reinstate.add_argument("name", metavar="NAME")
+    remove = _device(verbs, "remove", "forget a device and its keys", _remove_device)
+    remove.add_argument("name", metavar="NAME")
+    rebootstrap = _device(
+        verbs,
+        "rebootstrap",
+        "have devices bootstrap again, to get new keys or another server",
+        _rebootstrap_devices,
+    )
+    rebootstrap.add_argument("names", metavar="NAME", nargs="*")
+    rebootstrap.add_argument("--group", default="", help="the devices in this group")
+
+
+def _device(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    sentence: str,
+    run: Callable[[argparse.Namespace], int],
+) -> argparse.ArgumentParser:
+    parser = _command(verbs, name, sentence, run)
+    parser.set_defaults(address="")
+    _add_state(parser)
+    _add_settings(parser)
+    return parser
+
+
+def _add_address(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--address",
+        default="",
+        metavar="HOST",
+        help="name or address by which devices reach this gateway (default: its address in the LAN)",
+    )
+
+
+def _add_material(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what the device has already (without these, it is made)")
+    group.add_argument("--psk-identity", metavar="ID", help="as text, or behind 0x in hex")
+    group.add_argument("--psk-key-file", metavar="FILE", help="the key in hex; - reads standard input")
+    group.add_argument(
+        "--psk-key-hex",
+        metavar="HEX",
+        help="the key itself; others on this machine may see it while this runs",
+    )
+    group.add_argument("--public-key-file", metavar="FILE", help="its raw public key: PEM, hex or base64")
+    group.add_argument("--certificate-file", metavar="FILE", help="its certificate: PEM, hex or base64")
+    group.add_argument("--csr-file", metavar="FILE", help="a certificate request (PEM), to be signed here")
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--client",
+        choices=("leshan", "anjay", "wakaama", "zephyr", "all"),
+        default="leshan",
+        help="whose command line to print (default: leshan)",
+    )
+    parser.add_argument("--json", action="store_true", help="print all that a client needs as JSON")
+    _add_address(parser)
 
 
 def _command(
@@ -434,6 +594,167 @@ def _revoke_token(options: argparse.Namespace) -> int:
         return _fail(str(error))
     print("revoked")
     return 0
+
+
+# device
+
+
+def _with_devices(
+    options: argparse.Namespace, call: Callable[[DeviceCommand], str], *, create: bool = False
+) -> int:
+    """Run one command of devices and print what it says."""
+    from appliance.composition import CommandFailed, device_command
+
+    try:
+        with device_command(options.state, _settings(options), options.address, create=create) as devices:
+            print(call(devices))
+    except CommandFailed as error:
+        return _fail(str(error))
+    return 0
+
+
+def _material(options: argparse.Namespace) -> dict[str, str | None]:
+    if options.psk_key_file and options.psk_key_hex:
+        raise ConfigError(["give --psk-key-file or --psk-key-hex, not both"])
+    return {
+        "psk_identity": options.psk_identity,
+        "psk_key_hex": options.psk_key_hex or _text_of(options.psk_key_file),
+        "public_key": _text_of(options.public_key_file),
+        "certificate": _text_of(options.certificate_file),
+        "request": _text_of(options.csr_file),
+    }
+
+
+def _text_of(file: str | None) -> str | None:
+    """The text of a file; of one that is no text, its hexadecimal digits."""
+    if file is None:
+        return None
+    content = _content_of(file)
+    try:
+        return content.decode("ascii")
+    except UnicodeDecodeError:
+        return content.hex()
+
+
+def _content_of(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise ConfigError([f"homard: {file} cannot be read: {error.strerror}"]) from error
+
+
+def _write_out(content: bytes, output: Path | None) -> int:
+    if output is None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+        return 0
+    try:
+        output.write_bytes(content)
+    except OSError as error:
+        return _fail(f"{output} cannot be written: {error.strerror}")
+    print(f"written to {output}", file=sys.stderr)
+    return 0
+
+
+def _add_device(options: argparse.Namespace) -> int:
+    material = _material(options)
+    return _with_devices(
+        options,
+        lambda devices: devices.add(
+            options.name,
+            label=options.label,
+            groups=options.group,
+            tags=options.tag,
+            security=options.security,
+            bootstrap=options.bootstrap,
+            plan=options.plan,
+            client=options.client,
+            as_json=options.json,
+            **material,
+        ),
+        create=True,
+    )
+
+
+def _rotate_device(options: argparse.Namespace) -> int:
+    material = _material(options)
+    return _with_devices(
+        options,
+        lambda devices: devices.rotate(
+            options.name,
+            purpose=options.purpose,
+            now=options.now,
+            client=options.client,
+            as_json=options.json,
+            **material,
+        ),
+    )
+
+
+def _show_device(options: argparse.Namespace) -> int:
+    return _with_devices(options, lambda devices: devices.show(options.name, as_json=options.json))
+
+
+def _list_devices(options: argparse.Namespace) -> int:
+    return _with_devices(
+        options,
+        lambda devices: devices.listing(
+            group=options.group, tag=options.tag, search=options.search, as_json=options.json
+        ),
+    )
+
+
+def _import_devices(options: argparse.Namespace) -> int:
+    data, good = _content_of(options.file), True
+
+    def take_in(devices: DeviceCommand) -> str:
+        nonlocal good
+        said, good = devices.take_in(data, dry_run=options.dry_run, as_json=options.json)
+        return said
+
+    return _with_devices(options, take_in, create=True) or (0 if good else 1)
+
+
+def _export_devices(options: argparse.Namespace) -> int:
+    from appliance.composition import CommandFailed, device_command
+
+    try:
+        with device_command(options.state, _settings(options), "", create=False) as devices:
+            content = devices.list_out(group=options.group, form=options.format)
+    except CommandFailed as error:
+        return _fail(str(error))
+    return _write_out(content, options.output)
+
+
+def _label_devices(options: argparse.Namespace) -> int:
+    from appliance.composition import CommandFailed, device_command
+
+    try:
+        with device_command(options.state, _settings(options), options.address, create=False) as devices:
+            drawing = devices.label(options.names, group=options.group)
+    except CommandFailed as error:
+        return _fail(str(error))
+    return _write_out(drawing.encode("utf-8"), options.output)
+
+
+def _revoke_device(options: argparse.Namespace) -> int:
+    return _with_devices(options, lambda devices: devices.revoke(options.name, reason=options.reason))
+
+
+def _reinstate_device(options: argparse.Namespace) -> int:
+    return _with_devices(options, lambda devices: devices.reinstate(options.name))
+
+
+def _remove_device(options: argparse.Namespace) -> int:
+    return _with_devices(options, lambda devices: devices.remove(options.name))
+
+
+def _rebootstrap_devices(options: argparse.Namespace) -> int:
+    if not options.names and not options.group:
+        raise ConfigError(["homard: say which devices: a NAME, or --group GROUP"])
+    return _with_devices(options, lambda devices: devices.rebootstrap(options.names, group=options.group))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ from appliance.storage.errors import StorageError
 from appliance.storage.files import FileStore, check_files
 from appliance.vault.authority import Authority
 from appliance.vault.certificates import CertificateCheck
-from appliance.vault.command import DeviceCommand
+from appliance.vault.command import DeviceCommand as DeviceCommand  # the command line names it
 from appliance.vault.doorkeeper import Doorkeeper
 from appliance.vault.errors import VaultError
 from appliance.vault.provisioning import own_address
