@@ -62,7 +62,8 @@ class House:
         """Start and wait for the ready line; a port once given is kept over restarts."""
         arguments = [sys.executable, "-m", "appliance", "serve", "--state", str(self.state)]
         ports = [f"coap.port={self.coap_port}", f"coaps.port={self.coaps_port}", "http.port=0"]
-        overrides = [*ports, 'coap.bind=["127.0.0.1"]', *self.settings]
+        nosec = ["coap.nosec=everyone", "coap.tcp_nosec=everyone"]
+        overrides = [*ports, *nosec, 'coap.bind=["127.0.0.1"]', *self.settings]
         for override in overrides:
             arguments += ["--set", override]
         with (self.state.parent / "serve.log").open("a") as log:

@@ -71,7 +71,7 @@ class CoapSettings:
         },
     )
     nosec: str = field(
-        default="everyone",
+        default="allowed",
         metadata={
             "unit": "",
             "doc": "Who may register without security over UDP: allowed (only devices for which somebody "
@@ -80,7 +80,7 @@ class CoapSettings:
         },
     )
     tcp_nosec: str = field(
-        default="everyone",
+        default="allowed",
         metadata={
             "unit": "",
             "doc": "The same over TCP: allowed, everyone or off.",

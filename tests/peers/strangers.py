@@ -202,6 +202,8 @@ class Gateway:
     def __init__(self, state: Path, **settings: Any) -> None:
         self.state = state
         self._settings = {
+            "coap.nosec": "everyone",
+            "coap.tcp_nosec": "everyone",
             "coap.port": 0,
             "http.port": 0,
             "coap.bind": "127.0.0.1",
