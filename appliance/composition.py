@@ -32,6 +32,7 @@ from appliance.devices.bootstrap_keys import VaultKeyring
 from appliance.devices.bootstrap_sessions import Sessions
 from appliance.devices.bootstrap_trigger import Rebootstraps
 from appliance.devices.console import Devices
+from appliance.devices.enrolment import Enrolment
 from appliance.devices.gateway import Gateways
 from appliance.devices.identity_use import IdentityUse
 from appliance.devices.models import ModelStore
@@ -52,6 +53,7 @@ from appliance.identity.identity import Identity
 from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
 from appliance.lwm2m.definitions import Definitions
+from appliance.northbound.routes import Trust
 from appliance.northbound.server import Northbound
 from appliance.southbound.dtls.gnutls import LibraryTooOld, check_library
 from appliance.southbound.dtls.server import DtlsServer
@@ -255,6 +257,9 @@ class Appliance:
             self.bootstraps.under_way,
         )
         self.server.session_event = self.security.session_event
+        self.server.enrolment = Enrolment(
+            self.authority, self.vault, self.admission.owner, self._vault_thread, loop.time
+        )
         self.uplink.contact, self.uplink.left = self._contact, self.tasks.left
         self.uplink.registered = self._registered
         self.observations.may_ask = self.presence.listens
@@ -317,6 +322,13 @@ class Appliance:
             status=self.status,
             log=self.log,
             files=self.files,
+            trust=Trust(
+                self.vault,
+                Register(self.vault, self.authority),
+                self.authority,
+                self.security,
+                self.bootstrap,
+            ),
         )
         await asyncio.to_thread(self.northbound.start)
         self._later("northbound", lambda: asyncio.to_thread(self.northbound.stop))
@@ -366,7 +378,7 @@ class Appliance:
             return None
         try:
             log.debug("DTLS by %s", check_library())
-            keys = ServerKeys(*self.authority.server_keys())
+            keys = ServerKeys(*self.authority.server_keys(self.settings.http.host_names))
             return DtlsServer(self.settings.coaps, gate, keys)
         except LibraryTooOld as error:
             log.error("CoAP over DTLS is not served: %s", error)
@@ -375,11 +387,12 @@ class Appliance:
 
     async def _watch_vault(self) -> None:
         """What a person, or the command line, changes in the vault takes effect within a second."""
-        version = None
+        version, loop = None, asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_VAULT_PERIOD_S)
             try:
-                changed = self.vault.refresh()
+                # In the thread: who changes the vault holds its lock while the disk is at work.
+                changed = await loop.run_in_executor(self._vault_thread, self._refreshed)
                 if changed:
                     self.security.vault_changed(changed)
                 if self.vault.version() != version:
@@ -387,6 +400,10 @@ class Appliance:
                     self.rebootstraps.check(self.vault.devices())
             except Exception:  # the task of a room ends here: a damaged file must not end the watch for good
                 log.exception("the vault could not be read; trying again")
+
+    def _refreshed(self) -> set[str]:
+        self.authority.refresh()
+        return self.vault.refresh()
 
     def _in_thread(self, change: Callable[..., object], *arguments: object) -> None:
         """A change of the vault waits for the disk, so the loop does not make it. It is made in order."""

@@ -37,6 +37,7 @@ from appliance.southbound.client import Client, Peer, place, same_place
 from appliance.southbound.coaps import DtlsBearer, LostSession, SessionEvent
 from appliance.southbound.dtls.server import DtlsServer
 from appliance.southbound.dtls.session import DtlsSession
+from appliance.southbound.est import EnrolmentUplink
 from appliance.southbound.exchanges import (
     EXCHANGE_LIFETIME_S,
     BootstrapUplink,
@@ -172,6 +173,7 @@ class LwM2MServer:
         self.log: ProtocolLog | None = None  # is shown every message
         self.files: Callable[[str], ServedFile | None] = lambda _: None  # what devices fetch, by its link
         self.bootstrap: BootstrapUplink | None = None  # who bootstraps devices, if anybody
+        self.enrolment: EnrolmentUplink | None = None  # who gives them certificates, if anybody
         self._pending: dict[int, _Pending] = {}
         self._open: dict[Client, set[int]] = {}  # the same by device, only those that wait for something
         self._timer: asyncio.TimerHandle | None = None
@@ -519,7 +521,8 @@ class LwM2MServer:
 
     def _on_request(self, request: RequestReceived) -> None:
         assert self._uplink is not None
-        serve(request, self._source(request.peer), self._uplink, self, self.files, self.bootstrap)
+        source = self._source(request.peer)
+        serve(request, source, self._uplink, self, self.files, self.bootstrap, self.enrolment)
 
     def answer(
         self,
