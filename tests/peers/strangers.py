@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
+from filelock import FileLock
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -43,6 +44,14 @@ def leshan_classpath() -> str:
     sources = sorted([LESHAN / "pom.xml", *LESHAN.glob("src/**/*.java")])
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     stamp = target / "built-from"
+    target.mkdir(exist_ok=True)
+    # Tests run in several processes; one of them builds, the others wait.
+    with FileLock(target / "building.lock"):
+        _build(digest, stamp)
+    return f"{target / 'classes'}:{target / 'lib'}/*"
+
+
+def _build(digest: str, stamp: Path) -> None:
     if not stamp.exists() or stamp.read_text() != digest:
         maven = [command("mvn"), "-q", "-B", "-f", str(LESHAN / "pom.xml"), "compile"]
         offline = subprocess.run([*maven, "-o"], capture_output=True, text=True, check=False)
@@ -51,7 +60,6 @@ def leshan_classpath() -> str:
             if online.returncode:
                 pytest.fail(f"Maven could not build the Leshan peers:\n{online.stdout}{online.stderr}")
         stamp.write_text(digest)
-    return f"{target / 'classes'}:{target / 'lib'}/*"
 
 
 class LineProcess:
