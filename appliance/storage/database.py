@@ -32,6 +32,7 @@ from typing import Any, Final, NamedTuple
 from appliance.storage.database_file import (
     BUSY_TIMEOUT_S,
     Connection,
+    forget_the_moment,
     is_unsound,
     lock_file,
     mark_clean,
@@ -457,7 +458,10 @@ class Database:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copy a database file that may be in use to a new file of its own. Raises StorageError."""
+    """Copy a database file that may be in use to a new file of its own, without what is of the moment.
+
+    Raises StorageError.
+    """
     try:
         os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         reading = sqlite3.connect(
@@ -469,6 +473,7 @@ def copy_database(source: Path, target: Path) -> None:
                 reading.backup(writing)
                 # A copy stands alone: no log beside it.
                 writing.execute("PRAGMA journal_mode=DELETE")
+                forget_the_moment(writing)
             finally:
                 writing.close()
         finally:

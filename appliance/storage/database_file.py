@@ -8,11 +8,13 @@ that starts with a note is worth more to its user than a service that refuses to
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -23,7 +25,13 @@ from appliance.storage.settings import StorageSettings
 
 MAX_QUARANTINED_FILES = 3  # kept for inspection; older ones would only fill the card
 BUSY_TIMEOUT_S = 5.0
-JSON_COLUMNS = frozenset({"doc", "body"})
+JSON_COLUMNS = frozenset({"doc", "body", "request", "about", "outcome"})
+JSON_STATES = frozenset(
+    {"oscore_context", "oscore_observation", "bootstrap_session", "stranger", "identity_use"}
+)
+# A session of DTLS that goes on from older numbers would use a number twice for one key. So sessions leave
+# neither with a backup nor with what is saved from a damaged file: the devices shake hands again.
+OF_THE_MOMENT = ("dtls_session", "dtls_mark")
 
 _UNSOUND = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -114,6 +122,16 @@ def check_database(path: Path) -> list[str]:
     except sqlite3.Error as error:
         return [f"{path} cannot be read: {error}; start the service, which repairs it, or restore a backup"]
     return [f"{path}: {row[0]}" for row in rows if row[0] != "ok"]
+
+
+def forget_the_moment(connection: sqlite3.Connection) -> None:
+    """Empty the tables that must not go on from an older state (see `OF_THE_MOMENT`) in a copy of a database.
+
+    A database of an older schema has none. Raises sqlite3.Error.
+    """
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
+        if name in OF_THE_MOMENT:
+            connection.execute(f"DELETE FROM {name}")
 
 
 def schema_scripts() -> list[str]:
@@ -215,11 +233,14 @@ def _salvage(aside: Path, new: sqlite3.Connection) -> int:
     """Copy every row that can still be read and whose JSON is whole; answers how many."""
     kept = 0
     tables = [name for (name,) in new.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+    tables = [name for name in tables if name not in OF_THE_MOMENT]
     try:
         old = sqlite3.connect(aside, timeout=BUSY_TIMEOUT_S, isolation_level=None)
     except sqlite3.Error:
         return 0
     old.text_factory = bytes  # damaged text is not always UTF-8
+    # Where the schema itself is damaged, the tables that stand before the damage can be read nevertheless.
+    old.execute("PRAGMA writable_schema=ON")
     new.execute("BEGIN IMMEDIATE")
     try:
         for table in tables:
@@ -231,44 +252,54 @@ def _salvage(aside: Path, new: sqlite3.Connection) -> int:
 
 
 def _salvage_table(table: str, old: sqlite3.Connection, new: sqlite3.Connection) -> int:
-    columns = [row[1] for row in new.execute(f"PRAGMA table_info({table})")]
-    names = ",".join(columns)
-    kept = 0
+    columns = [(row[1], row[2]) for row in new.execute(f"PRAGMA table_info({table})")]
+    names = ",".join(name for name, _ in columns)
+    insert = f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({','.join('?' * len(columns))})"
     try:
         # Without the indexes: they may be damaged while the table is whole.
         new.execute(f"SELECT rowid FROM {table} LIMIT 0")
         source = f"{table} NOT INDEXED ORDER BY rowid"
     except sqlite3.OperationalError:
         source = f"{table} ORDER BY 1"  # a table WITHOUT ROWID is its own index
+    kept = 0
     # Both directions: the damage stands between two readable parts.
     for direction in ("ASC", "DESC"):
-        try:
-            for row in old.execute(f"SELECT {names} FROM {source} {direction}"):
-                values = _whole_row(columns, row)
-                if values is None:
-                    continue
-                marks = ",".join("?" * len(values))
-                cursor = new.execute(f"INSERT OR IGNORE INTO {table} ({names}) VALUES ({marks})", values)
-                kept += cursor.rowcount
-        except sqlite3.Error:
-            continue
-        else:
-            break
+        for row in _readable_rows(old, f"SELECT {names} FROM {source} {direction}"):
+            values = _whole_row(table, columns, row)
+            if values is not None:
+                with contextlib.suppress(sqlite3.Error):  # on a full disk what fits is kept
+                    kept += new.execute(insert, values).rowcount
     return kept
 
 
-def _whole_row(columns: list[str], row: tuple[Any, ...]) -> list[Any] | None:
-    """The row with its text decoded, or None when a column is not what it was written as."""
+def _readable_rows(old: sqlite3.Connection, select: str) -> Iterator[tuple[Any, ...]]:
+    """The rows up to where reading fails."""
+    read = 0
+    try:
+        for row in old.execute(select):
+            read += 1
+            yield row
+    except sqlite3.Error:
+        # A cursor reads a row ahead of the one it gives, and has taken the last good row down with it.
+        with contextlib.suppress(sqlite3.Error):
+            yield from old.execute(f"{select} LIMIT 1 OFFSET {read}").fetchall()
+
+
+def _whole_row(table: str, columns: list[tuple[str, str]], row: tuple[Any, ...]) -> list[Any] | None:
+    """The row with its text decoded, or None when a column is not what it was written as.
+
+    ``columns`` are names and declared types.
+    """
     values: list[Any] = []
-    for name, value in zip(columns, row, strict=True):
-        if isinstance(value, bytes) and name not in ("token", "receipt"):
+    for (name, kind), value in zip(columns, row, strict=True):
+        if isinstance(value, bytes) and kind != "BLOB":
             try:
                 value = value.decode()
-                if name in JSON_COLUMNS:
+                if name in JSON_COLUMNS or (name == "state" and table in JSON_STATES):
                     json.loads(value)
             except ValueError:
                 return None
-        elif name in ("seq", "slot", "at_ms") and not isinstance(value, int):
+        elif kind == "INTEGER" and value is not None and not isinstance(value, int):
             return None
         values.append(value)
     return values

@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import random
+import re
 import sqlite3
 import stat
 import threading
@@ -18,7 +19,7 @@ import pytest
 from appliance.broker.broker import Broker
 from appliance.broker.entities import EntityUpdate
 from appliance.storage import database_file
-from appliance.storage.database import Database
+from appliance.storage.database import Database, copy_database
 from appliance.storage.errors import SchemaTooNew, StorageError, StorageFull, StorageInUse
 from appliance.storage.settings import StorageSettings
 
@@ -336,6 +337,7 @@ def test_a_damaged_file_is_put_aside_and_the_service_starts(
     start = chance.randrange(0 if seed % 4 == 0 else 1024, len(content) - length)
     if seed == 0:
         start = 0
+    pages = content[start // 1024 * 1024 : -(-(start + length) // 1024) * 1024]
     content[start : start + length] = chance.randbytes(length)
     path.write_bytes(content)
     with caplog.at_level(logging.CRITICAL):
@@ -350,9 +352,11 @@ def test_a_damaged_file_is_put_aside_and_the_service_starts(
         # Garbage that fell into the text of rows only: no page is malformed.
         assert not damaged
     head = broker.head()
-    if seed != 0:
+    if seed != 0:  # which hits the first page, and with it every other
         assert head > 0, "no row of the journal was kept"
-        assert database.read("SELECT count(*) FROM registrations") > [(100,)]
+        # The rows on the pages that were hit are the cost, and no other.
+        stood_there = len(set(re.findall(rb"ep\d+id\d+", pages)))
+        assert database.read("SELECT count(*) FROM registrations")[0][0] >= 500 - stood_there
     for row in broker.read_after(0, 100_000):
         assert isinstance(row.body, dict)
     seq = broker.accept(EntityUpdate("e1", "Device", "value", {"n": (-1, 0, None)}))
@@ -363,6 +367,78 @@ def test_a_damaged_file_is_put_aside_and_the_service_starts(
     database.close()
     database = opened(tmp_path)
     assert database.notes == ()
+    database.close()
+
+
+def test_damage_to_the_schema_costs_only_the_tables_that_stand_behind_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(tmp_path)
+    path = tmp_path / "homard.sqlite"
+    content = bytearray(path.read_bytes())
+    page = content.index(b"CREATE TABLE oscore_context") // 1024
+    assert all(
+        content.index(b"CREATE TABLE %s" % name) // 1024 < page
+        for name in (b"registrations", b"observations", b"journal", b"entities")
+    )
+    content[page * 1024 : (page + 1) * 1024] = random.Random(1).randbytes(1024)
+    path.write_bytes(content)
+    with caplog.at_level(logging.CRITICAL):
+        database = opened(tmp_path)
+    assert "put aside" in database.notes[0]
+    for table, rows in (("registrations", 500), ("observations", 500), ("journal", 3000), ("entities", 100)):
+        assert database.read(f"SELECT count(*) FROM {table}") == [(rows,)]
+    database.close()
+
+
+def test_of_a_damaged_file_no_session_is_kept_but_blobs_and_whole_json_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = opened(tmp_path)
+    database.write("INSERT INTO dtls_session VALUES (1, ?)", (b"\x01\xff",))
+    database.write("INSERT INTO dtls_mark VALUES (1, 2, 3, 4)", ())
+    database.write("INSERT INTO oscore_observation VALUES (?, '{}')", (b"\xff\x00",))
+    database.write("INSERT INTO stranger VALUES (1, '{}')", ())
+    database.write("INSERT INTO stranger VALUES (2, 'no JSON')", ())
+    database.write("INSERT INTO tasks VALUES (1, 'ep', 'open', NULL, '{}', '[]', NULL)", ())
+    for number in range(100):
+        database.write("INSERT INTO registrations VALUES (?, 'id', '{}')", (f"{number:060}",))
+    database.flush()
+    database.close()
+    path = tmp_path / "homard.sqlite"
+    content = bytearray(path.read_bytes())
+    page = content.index(b"%060did" % 50) // 1024
+    content[page * 1024 : (page + 1) * 1024] = random.Random(1).randbytes(1024)
+    path.write_bytes(content)
+    with caplog.at_level(logging.CRITICAL):
+        database = opened(tmp_path)
+    assert database.notes
+    # Its numbers may be older than those that were used.
+    assert database.read("SELECT * FROM dtls_session") == []
+    assert database.read("SELECT * FROM dtls_mark") == []
+    assert database.read("SELECT * FROM oscore_observation") == [(b"\xff\x00", "{}")]
+    assert database.read("SELECT * FROM stranger") == [(1, "{}")]
+    assert database.read("SELECT state, batch, about FROM tasks") == [("open", None, "[]")]
+    ((kept,),) = database.read("SELECT count(*) FROM registrations")
+    assert 80 < kept < 100
+    database.close()
+
+
+def test_a_copy_of_a_database_carries_no_session(tmp_path: Path) -> None:
+    database = opened(tmp_path)
+    database.write("INSERT INTO dtls_session VALUES (1, ?)", (b"sealed",))
+    database.write("INSERT INTO dtls_mark VALUES (1, 2, 3, 4)", ())
+    database.write(INSERT, ("e", "/1", ""))
+    database.flush()
+    copy_database(tmp_path / "homard.sqlite", tmp_path / "copy.sqlite")
+    assert database.read("SELECT count(*) FROM dtls_session") == [(1,)]
+    database.close()
+    (tmp_path / "restored").mkdir()
+    (tmp_path / "copy.sqlite").rename(tmp_path / "restored/homard.sqlite")
+    database = opened(tmp_path / "restored")
+    assert database.read("SELECT * FROM dtls_session") == []
+    assert database.read("SELECT * FROM dtls_mark") == []
+    assert paths(database) == ["/1"]
     database.close()
 
 
