@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_private_key
 from cryptography.x509.oid import NameOID
 
+from appliance.vault import index
 from appliance.vault.errors import VaultError
 from appliance.vault.model import Credential, NewCredential, NewDevice, Permissions
 from appliance.vault.vault import Vault
@@ -472,6 +473,24 @@ def test_refresh_does_not_wait_for_a_writer(vault: Vault, home: Home) -> None:
     other.add([device("m")], "bob")
     with other.quiet():
         assert vault.refresh() == set()
+    assert vault.refresh() == {"m"}
+
+
+def test_who_asks_what_has_changed_in_the_middle_of_a_change_is_told_when_it_can_be_seen(
+    vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault.add([device("m")], "ada")
+    vault.refresh()
+    told: list[set[str]] = []
+    weight = index._weight
+
+    def asked_meanwhile(one: Credential) -> tuple[int, float]:
+        told.append(vault.refresh())
+        return weight(one)
+
+    monkeypatch.setattr(index, "_weight", asked_meanwhile)
+    vault.revoke("m", "ada", "lost")
+    assert told and not any(told)
     assert vault.refresh() == {"m"}
 
 
