@@ -154,7 +154,7 @@ def make_key(state: Path) -> subprocess.CompletedProcess[str]:
     script = (REPOSITORY / "scripts/install").read_text(encoding="utf-8")
     step = script[script.index("make_key() {") : script.index("# go_live OLD:")]
     fail = 'fail() { printf "%s\\n" "$@" >&2; exit 1; }'
-    words = f'set -uo pipefail\n{fail}\nchown() {{ :; }}\nroot="" state="{state}" key="{state}.key"'
+    words = f'set -uo pipefail\n{fail}\nchown() {{ :; }}\nroot="" state="{state}" key="{state}.key" unit="{state}.service"'
     text = f"{words}\n{step}\nmake_key"
     return subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60, check=False)
 
@@ -179,6 +179,18 @@ def test_a_lost_sealing_key_stops_the_installation_instead_of_getting_a_successo
     (tmp_path / "state/vault/devices-0001.json").write_text("{}", encoding="utf-8")
     done = make_key(tmp_path / "state")
     assert done.returncode == 1 and "Put it back, or restore" in done.stderr
+    assert not (tmp_path / "state.key").exists()
+
+
+def test_a_sealing_key_that_the_owner_keeps_elsewhere_is_not_missed(tmp_path: Path) -> None:
+    (tmp_path / "state/vault").mkdir(parents=True)
+    (tmp_path / "state/vault/devices-0001.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "state.service.d").mkdir()
+    lines = (
+        "[Service]\nLoadCredential=\nLoadCredentialEncrypted=homard-vault-key:/etc/homard/vault-key.cred\n"
+    )
+    (tmp_path / "state.service.d/override.conf").write_text(lines, encoding="utf-8")
+    assert make_key(tmp_path / "state").returncode == 0
     assert not (tmp_path / "state.key").exists()
 
 
