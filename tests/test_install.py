@@ -154,7 +154,8 @@ def make_key(state: Path) -> subprocess.CompletedProcess[str]:
     script = (REPOSITORY / "scripts/install").read_text(encoding="utf-8")
     step = script[script.index("make_key() {") : script.index("# go_live OLD:")]
     fail = 'fail() { printf "%s\\n" "$@" >&2; exit 1; }'
-    words = f'set -uo pipefail\n{fail}\nchown() {{ :; }}\nroot="" state="{state}" key="{state}.key" unit="{state}.service"'
+    places = f'root="" state="{state}" key="{state}.key" unit="{state}.service"'
+    words = f"set -uo pipefail\n{fail}\nchown() {{ :; }}\n{places}"
     text = f"{words}\n{step}\nmake_key"
     return subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60, check=False)
 
