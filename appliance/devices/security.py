@@ -153,6 +153,9 @@ class Security:
             reason = self._admission.still(registration)
             if reason:
                 log.info("%s: the registration ends: %s", name, reason)
+                identity = registration.client.identity
+                if identity is not None and self._vault.by_identity(identity) is not None:
+                    self._uses.failed(identity, reason)
                 try:
                     self._uplink.revoke(registration, reason)
                 except StorageFull as error:

@@ -7,6 +7,12 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections.abc import Iterable
+
+from tests.southbound.dtls.client import Client
+
+_HANDSHAKE = 22
+_PATIENCE_S = 20.0
 
 
 class Nat:
@@ -44,18 +50,32 @@ class Nat:
         old, self._outside = self._outside, self._bound()
         old.close()
 
-    def repeat(self, data: bytes, *, from_elsewhere: bool = False) -> bytes | None:
-        """Say something to the gateway; from elsewhere what it answers there within a moment, if anything."""
-        if not from_elsewhere:
-            self._outside.sendto(data, self._server)
-            return None
+    def shaken(self) -> int:
+        """How many datagrams of handshakes the device has sent."""
+        return sum(data[0] == _HANDSHAKE for data in self.up)
+
+    def repeat(self, data: bytes) -> None:
+        """Say something to the gateway as if the device had."""
+        self._outside.sendto(data, self._server)
+
+    def said_from_elsewhere(self, datagrams: Iterable[bytes]) -> list[bytes]:
+        """Say things to the gateway from another port; what it answers there.
+
+        A ClientHello is said last: it gets its answer, and what was said before it is through by then.
+        """
+        asking = Client()
+        asking.hello()
+        (hello,) = asking.take()
+        answers = []
         with self._bound() as stranger:
-            stranger.sendto(data, self._server)
-            stranger.settimeout(0.5)
-            try:
-                return stranger.recv(65536)
-            except TimeoutError:
-                return None
+            stranger.settimeout(_PATIENCE_S)
+            for data in (*datagrams, hello):
+                stranger.sendto(data, self._server)
+            while not asking.cookie:
+                answers.append(stranger.recv(65536))
+                if answers[-1][0] == _HANDSHAKE:
+                    asking.receive(answers[-1])
+        return answers[:-1]
 
     def close(self) -> None:
         self._open = False
