@@ -90,7 +90,8 @@ class DtlsServer:
 
     ``marks`` is called with a session before data of a record is handed up, and when its reservation of
     record numbers has moved; whoever restores sessions after a restart sets it, and keeps ``newest``,
-    ``seen`` and ``sent_below``.
+    ``seen`` and ``sent_below``. If it raises, the data is not handed up, and nothing is sent beyond what was
+    reserved.
 
     Raises `gnutls.LibraryTooOld` without GnuTLS, ValueError for keys that are none. Whether the library is
     good enough is `gnutls.check_library`'s to say.
@@ -126,6 +127,7 @@ class DtlsServer:
         self._tick_at: float | None = None
         self._sweep_at: float | None = None
         self._session_s = settings.session_days * 86400
+        self._unmarked = False  # ``marks`` raised when it was called last
         self.marks: Callable[[DtlsSession], None] = lambda session: None
         self.counts: Counter[str] = Counter()
 
@@ -184,7 +186,7 @@ class DtlsServer:
         return found
 
     def send(self, data: bytes, session: DtlsSession, now: float) -> None:
-        """Seal and queue one datagram; raises ConnectionError when the session is gone."""
+        """Seal and queue one datagram; raises ConnectionError when the session is gone, or cannot reserve."""
         if session.closed:
             raise ConnectionError(f"the DTLS session with {session} is gone")
         self._outgoing.append((self._sealed(APPLICATION_DATA, data, session), session.address))
@@ -275,8 +277,9 @@ class DtlsServer:
     ) -> DtlsSession | None:
         """Take up a session of before a restart, with the marks as they were stored last.
 
-        None when it cannot be: it is of another version, its numbers are used up, or another has its place.
-        ``marks`` is called with the new reservation, which must be on disk before anything is sent.
+        None when it cannot be: it is of another version, its numbers are used up, another has its place, or
+        ``marks`` raises. ``marks`` is called with the new reservation, which must be on disk before anything
+        is sent.
         """
         try:
             session = DtlsSession.from_bytes(saved, (newest, seen, sent_below), now, self._random_bytes)
@@ -289,7 +292,9 @@ class DtlsServer:
         if taken_place or session.id in self._sessions or len(self._sessions) >= self._settings.max_sessions:
             return None
         self._add(session, now)
-        self.marks(session)
+        if not self._marked(session):
+            self._end(session, "its record numbers could not be stored")
+            return None
         return session
 
     def close(self) -> None:
@@ -323,10 +328,7 @@ class DtlsServer:
         kind, content = opened
         if kind == APPLICATION_DATA:
             self._heard_after(session)
-            try:
-                self.marks(session)
-            except Exception:  # the boundary to another room: what is not marked is not handed up
-                log.exception("the mark of a DTLS record could not be stored")
+            if not self._marked(session):
                 return b""
             return content
         with contextlib.suppress(ConnectionError):  # out of numbers: then it has ended by now
@@ -369,8 +371,24 @@ class DtlsServer:
         if session.next_number > MAX_NUMBER - 2 * SENT_BLOCK:
             self._end(session, "it has used up its record numbers")
             raise ConnectionError(f"the DTLS session with {session} has used up its record numbers")
+        before = session.sent_below
         session.start_at(session.next_number)
-        self.marks(session)
+        if not self._marked(session):
+            session.sent_below = before
+            raise ConnectionError(f"no record numbers could be reserved for {session}")
+
+    def _marked(self, session: DtlsSession) -> bool:
+        """Whether ``marks`` took the marks of a session."""
+        try:
+            self.marks(session)
+        except Exception:  # the boundary to another room: without its word, nothing goes up or out
+            self.counts["not marked"] += 1
+            if not self._unmarked:  # a full disk would say so with every record
+                log.exception("the marks of DTLS sessions cannot be stored; nothing of them is taken or sent")
+            self._unmarked = True
+            return False
+        self._unmarked = False
+        return True
 
     def _warm_up(self, session: DtlsSession) -> None:
         if len(self._warm) >= MAX_WARM:

@@ -127,18 +127,57 @@ def test_marks_are_made_before_data_is_handed_up_and_per_block_of_sending() -> N
     assert disk.writes == 3
 
 
+def full(session: DtlsSession) -> None:
+    raise OSError("no space left on device")
+
+
 def test_what_cannot_be_marked_is_not_handed_up() -> None:
     net = Net()
     client, session = net.connect()
-
-    def full(session: DtlsSession) -> None:
-        raise OSError("no space left on device")
-
     net.server.marks = full
-    client.send(b"data")
-    assert net.deliver(client) == []
+    for _ in range(3):
+        client.send(b"data")
+        assert net.deliver(client) == []
     net.server.marks = lambda session: None
     net.exchange(client, session)
+    assert net.server.counts["not marked"] == 3
+
+
+def test_nothing_is_sent_beyond_what_is_reserved_and_the_session_stays() -> None:
+    net = Net()
+    disk = Disk(net)
+    client, session = net.connect(cid=b"")
+    disk.keep(session)
+    net.server.marks = full
+    reserved = session.sent_below
+    session.skip_to(reserved - 2)
+    net.server.send(b"one", session, net.now)
+    net.server.send(b"two", session, net.now)
+    for _ in range(2):
+        with pytest.raises(ConnectionError, match="reserved"):
+            net.server.send(b"three", session, net.now)
+    client.outgoing.append(client.record(22, 1, b"\1" + bytes(60)))  # a hello, which would be answered
+    net.deliver(client)
+    assert client.alerts == []
+    assert (session.next_number, session.sent_below) == (reserved, reserved)
+    assert client.received == [b"one", b"two"]
+    net.server.drop(session, "as nobody can be told, nobody is")
+    assert session.closed and net.server.take_datagrams() == []
+    disk.attach(net)
+    assert disk.marks[session.id][2] == reserved
+
+
+def test_a_session_whose_new_numbers_cannot_be_stored_is_not_taken_up_again() -> None:
+    net = Net()
+    disk = Disk(net)
+    _, session = net.connect()
+    disk.keep(session)
+    net = Net()
+    net.server.marks = full
+    assert net.server.restore(disk.saved[session.id], *disk.marks[session.id], net.now) is None
+    assert list(net.server.sessions()) == []
+    net.server.take_events()
+    assert not any(net.server.table_sizes().values())
 
 
 def test_what_is_saved_holds_the_keys_and_what_is_not_a_session_is_left() -> None:
