@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.conformance.client import Client
+from tests.conformance.unit import Unit
 from tests.house import House
 
 
@@ -31,6 +32,13 @@ def second_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     ) as started:
         started.tls = False
         yield started
+
+
+@pytest.fixture(scope="module")
+def unit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unit]:
+    made = Unit(tmp_path_factory.mktemp("unit") / "state")
+    yield made
+    assert made.stop() == 0
 
 
 @pytest.fixture
