@@ -2,68 +2,28 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-from appliance.vault.authority import Authority
-from appliance.vault.model import NewCredential, NewDevice
-from appliance.vault.sealing import SealingKey
-from appliance.vault.settings import VaultSettings
-from appliance.vault.vault import Vault
-from tests.peers.strangers import PATIENCE_S, Gateway, LineProcess, command, fresh_name, leshan_classpath
+from tests.peers.strangers import Gateway, LineProcess, command, fresh_name, leshan_classpath
+from tests.peers.trusted import added, eventually, word
 
 TLV, SENML_JSON, SENML_CBOR = "11542", "110", "112"
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    running = Gateway(tmp_path_factory.mktemp("state"), **{"coaps.port": 0})
+    running = Gateway(tmp_path_factory.mktemp("state"))
     yield running
     assert running.stop() == 0
-
-
-class Keys:
-    """The vault and the authority of the gateway, as the command line opens them."""
-
-    def __init__(self, state: Path) -> None:
-        key = SealingKey.load(state, "", create=False)
-        self.vault = Vault(state / "vault", key, VaultSettings(), time.time)
-        self.vault.open()
-        self.authority = Authority(state / "vault", key, VaultSettings(), time.time)
-        self.authority.open()
-
-    def added(self, name: str, security: str, **more: Any) -> str:
-        """A device with a bootstrap key of this kind; its credentials as peers.Credentials reads them."""
-        new = NewCredential("bootstrap", security)
-        secret = b""
-        if security == "x509":
-            certificate, secret = self.authority.issue_with_new_key(name)
-            new = NewCredential("bootstrap", security, certificate=certificate)
-        (made,) = self.vault.add([NewDevice(name, credentials=(new,), **more)], "tests")
-        (credential,) = made.made
-        secrets = made.secrets[credential.id]
-        own = x509.load_pem_x509_certificate(self.authority.server_keys()[0])
-        match security:
-            case "psk":
-                return f"psk:{credential.public['identity_hex']}:{secrets['psk_key'].hex()}"
-            case "rpk":
-                spki = own.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-                return f"rpk:{credential.public['spki_hex']}:{secrets['private_key'].hex()}:{spki.hex()}"
-            case _:
-                return f"x509:{certificate.hex()}:{secret.hex()}:{own.public_bytes(Encoding.DER).hex()}"
-
-
-@pytest.fixture(scope="module")
-def keys(gateway: Gateway) -> Keys:
-    return Keys(gateway.state)
 
 
 class Bootstrapped(LineProcess):
@@ -92,18 +52,33 @@ def device() -> Iterator[Callable[..., Bootstrapped]]:
 
 def session_of(gateway: Gateway, name: str) -> dict[str, Any]:
     """The last bootstrap session of a device, when it is over."""
-    deadline = time.monotonic() + PATIENCE_S
-    found: dict[str, Any] = {}
-    while time.monotonic() < deadline:
-        with sqlite3.connect(f"file:{gateway.state / 'homard.sqlite'}?mode=ro", uri=True) as database:
-            rows = database.execute(
-                "SELECT state FROM bootstrap_session WHERE endpoint_name=? ORDER BY id DESC LIMIT 1", (name,)
-            ).fetchall()
-        found = json.loads(rows[0][0]) if rows else {}
-        if found.get("state") in ("finished", "failed"):
-            return found
-        time.sleep(0.05)
-    pytest.fail(f"the session did not end: {found}")
+
+    def last() -> dict[str, Any]:
+        found = gateway.api.get("/bootstrap/sessions", endpoint_name=name, limit=1)["sessions"]
+        return dict(found[0]) if found else {}
+
+    return eventually(last, lambda session: session.get("state") in ("finished", "failed"))
+
+
+def makers_certificate(name: str) -> dict[str, str]:
+    """What the maker of a device put into it: a certificate of his own that is nothing to our authority."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=365))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    return {
+        "certificate_pem": certificate.public_bytes(Encoding.PEM).decode(),
+        "private_key_pem": private,
+    }
 
 
 @pytest.mark.parametrize("content_format", ["", TLV, SENML_JSON, SENML_CBOR])
@@ -125,41 +100,58 @@ def test_it_is_bootstrapped_without_security_and_registers(
 
 @pytest.mark.parametrize("security", ["psk", "rpk", "x509"])
 def test_it_is_bootstrapped_over_dtls_and_registers_with_the_key_it_was_given(
-    gateway: Gateway, keys: Keys, device: Callable[..., Bootstrapped], security: str
+    gateway: Gateway, device: Callable[..., Bootstrapped], security: str
 ) -> None:
     name = fresh_name(f"leshan-{security}")
-    credentials = keys.added(name, security)
-    own_uri = f"coaps://127.0.0.1:{gateway.api.get('/status')['coaps_port']}"
-    client = device(own_uri, name, credentials)
+    # Of certificates only the name is seen later: that of the maker has another one than ours will have.
+    own = makers_certificate(f"maker-of-{name}") if security == "x509" else {}
+    given = {key: value for key, value in own.items() if key == "certificate_pem"}
+    provisioning = added(gateway, name, security, bootstrap=True, **given)["bootstrap"]
+    assert provisioning["uri"].rpartition(":")[2] == str(gateway.coaps_port)
+    client = device(gateway.coaps_uri, name, word(provisioning, security, **own))
     client.expect("bootstrapped")
-    assert client.expect("registered")["uri"] == own_uri
-    assert session_of(gateway, name)["state"] == "finished"
-    known = gateway.api.device(name)
-    assert known is not None
-    assert known["state"] == "online"
-    # The key of the bootstrap and the one of the registration are two, and the second one counts from now on.
-    # Of certificates only the name is known when they are used, so that theirs stays staged.
-    wanted = {"bootstrap": "active", "server": "staged" if security == "x509" else "active"}
-    deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        keys.vault.refresh()
-        vaulted = keys.vault.device(name)
-        assert vaulted is not None
-        found = {one.purpose: one.state for one in vaulted.credentials}
-        if found == wanted:
-            return
-        time.sleep(0.1)
-    pytest.fail(f"the new key was not taken: {found}")
+    assert client.expect("registered")["uri"] == gateway.coaps_uri
+    session = session_of(gateway, name)
+    assert session["state"] == "finished", session
+    # The identity of the bootstrap and that of the registration are two.
+    vaulted = eventually(
+        lambda: gateway.api.get(f"/vault/devices/{name}"),
+        lambda seen: [one["state"] for one in seen["credentials"]] == ["active", "active"],
+    )
+    identities = {one["purpose"]: one["identity"] for one in vaulted["credentials"]}
+    assert identities["bootstrap"] != identities["server"]
+    assert session["identity"] == identities["bootstrap"]
+    row = gateway.api.device(name)
+    assert row is not None
+    assert (row["state"], row["bearer"], row["security"]) == ("online", "DTLS", identities["server"])
+    assert gateway.api.operate(name, "Read", "/3/0/0")["values"][0]["value"] == "Eclipse"
 
 
 def test_it_is_bootstrapped_again_when_a_person_asks_for_it(
-    gateway: Gateway, keys: Keys, device: Callable[..., Bootstrapped]
+    gateway: Gateway, device: Callable[..., Bootstrapped]
 ) -> None:
     name = fresh_name("leshan-again")
-    client = device(gateway.uri, name)
+    provisioning = added(gateway, name, "psk", bootstrap=True)["bootstrap"]
+    client = device(gateway.coaps_uri, name, word(provisioning, "psk"))
     client.expect("registered")
-    keys.vault.add([NewDevice(name, nosec=True)], "tests")
-    keys.vault.ask_rebootstrap(name, "tests")
+    row = gateway.api.device(name)
+    assert row is not None
+    status, _ = gateway.api.ask("POST", f"/vault/devices/{name}/rebootstrap")
+    assert status == 200
     client.expect("bootstrapped")
     client.expect("registered")
     assert session_of(gateway, name)["state"] == "finished"
+    # It has a new key, which is the only one for this server that opens now.
+    vaulted = eventually(
+        lambda: gateway.api.get(f"/vault/devices/{name}"),
+        lambda seen: (
+            {one["identity"]: one["state"] for one in seen["credentials"]}[row["security"]] == "revoked"
+        ),
+    )
+    (opens,) = [
+        one for one in vaulted["credentials"] if one["purpose"] == "server" and one["state"] != "revoked"
+    ]
+    now = gateway.api.device(name)
+    assert now is not None
+    assert (opens["state"], now["security"]) == ("active", opens["identity"])
+    assert vaulted["rebootstrap_asked_at"] is None
