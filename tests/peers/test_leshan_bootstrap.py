@@ -142,16 +142,15 @@ def test_it_is_bootstrapped_again_when_a_person_asks_for_it(
     client.expect("registered")
     assert session_of(gateway, name)["state"] == "finished"
     # It has a new key, which is the only one for this server that opens now.
-    vaulted = eventually(
-        lambda: gateway.api.get(f"/vault/devices/{name}"),
-        lambda seen: (
-            {one["identity"]: one["state"] for one in seen["credentials"]}[row["security"]] == "revoked"
-        ),
-    )
+
+    def is_moved(seen: dict[str, Any]) -> bool:
+        states = {one["identity"]: one["state"] for one in seen["credentials"]}
+        return states[row["security"]] == "revoked" and seen["rebootstrap_asked_at"] is None
+
+    vaulted = eventually(lambda: gateway.api.get(f"/vault/devices/{name}"), is_moved)
     (opens,) = [
         one for one in vaulted["credentials"] if one["purpose"] == "server" and one["state"] != "revoked"
     ]
     now = gateway.api.device(name)
     assert now is not None
     assert (opens["state"], now["security"]) == ("active", opens["identity"])
-    assert vaulted["rebootstrap_asked_at"] is None
