@@ -127,7 +127,7 @@ class Strangers:
         return any(
             stranger.state == "blocked"
             for key in ((endpoint_name, identity), ("", identity), (endpoint_name, ""))
-            if (stranger := self._known.get(key)) is not None
+            if key != ("", "") and (stranger := self._known.get(key)) is not None
         )
 
     def named(self, endpoint_name: str) -> list[Stranger]:
@@ -142,8 +142,14 @@ class Strangers:
         raise DeviceError("not_found", f"there is no stranger {stranger_id}", "It may have been removed.")
 
     def mark(self, stranger_id: int, state: State) -> Stranger:
-        """Ignore, block, or let it wait again. Raises DeviceError("not_found")."""
+        """Ignore, block, or let it wait again. Raises DeviceError, also to block who gave no name at all."""
         stranger = self.get(stranger_id)
+        if state == "blocked" and not stranger.endpoint_name and not stranger.identity:
+            raise DeviceError(
+                "invalid",
+                "it gave neither a name nor an identity by which it could be known again",
+                "Ignore it, or find out who is at its address.",
+            )
         stranger.state = state
         self._write(stranger)
         return stranger
