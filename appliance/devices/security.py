@@ -21,6 +21,7 @@ from appliance.devices.session_store import SessionStore
 from appliance.devices.strangers import Stranger, Strangers
 from appliance.devices.uplink import DeviceUplink
 from appliance.southbound.dtls.server import Ended, Established
+from appliance.southbound.dtls.suspicion import Suspicious
 from appliance.southbound.server import LwM2MServer, SessionEvent
 from appliance.storage.errors import StorageFull
 from appliance.vault.doorkeeper import Doorkeeper
@@ -128,9 +129,24 @@ class Security:
         elif isinstance(event, Ended):
             if self._store is not None:
                 self._store.ended(event.session.id)
+        elif isinstance(event, Suspicious):
+            log.warning("%s", event.sentence)
+            self._suspect(event.identity, str(event.address), event.sentence)
         else:
             log.info("a DTLS handshake from %s failed: %s", event.address, event.sentence)
             self._gate.failed(event.identity, str(event.address), event.sentence)
+
+    def _suspect(self, identity: str, address: str, sentence: str) -> None:
+        """For the page of the device whose identity it is; of nobody's for the quarantine list."""
+        credential = self._vault.by_identity(identity) if identity else None
+        if credential is None:
+            self._strangers.knock("", identity, address, "DTLS", sentence)
+            return
+        registration = self._registry.named(credential.endpoint_name)
+        if registration is None:
+            self._uses.failed(identity, sentence)
+        else:
+            registration.warn(sentence)
 
     def vault_changed(self, endpoint_names: set[str]) -> None:
         """The vault changed for these devices: whoever is in and may not be any more goes."""
@@ -209,7 +225,7 @@ class Security:
         return self._strangers.mark(stranger_id, "ignored").to_api()
 
     def block(self, stranger_id: int) -> dict[str, Any]:
-        """Never let it in. Raises DeviceError("not_found")."""
+        """Never let it in. Raises DeviceError("not_found"), or "invalid" for who gave no name at all."""
         return self._strangers.mark(stranger_id, "blocked").to_api()
 
     def forget(self, stranger_id: int) -> None:

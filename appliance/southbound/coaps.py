@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from appliance.southbound.dtls.server import DtlsServer, Ended, Established, Failed
+from appliance.southbound.dtls.server import DtlsServer, Event
 from appliance.southbound.dtls.session import DtlsSession
 from appliance.southbound.settings import CoapSettings, CoapsSettings
 from appliance.southbound.udp import UdpBearer, UdpPeer
 
-SessionEvent = Established | Ended | Failed
+SessionEvent = Event
 
 
 class LostSession(NamedTuple):

@@ -1,7 +1,8 @@
 """The first flight: ClientHello and HelloVerifyRequest, before anything is kept (RFC 6347 §4.2.1).
 
-A cookie is a hash of the address and of what the hello says, under a secret that lasts a minute. So a hello
-costs one hash and leaves nothing behind, and only who receives at his address gets further. The answer is
+A cookie is a hash of what the hello says, and one of that and the address, under a secret that lasts a
+minute. So a hello costs two hashes and leaves nothing behind, only who receives at his address gets further,
+and a cookie that was made for another address is told from one that is too old or made up. The answer is
 shorter than the shortest hello.
 """
 
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 COOKIE_SECRET_S = 60.0  # a cookie is taken for as long again
 _COOKIE_BYTES = 20
+_HELLO_BYTES = 8  # of them without the address
 _CLIENT_HELLO = 1
 
 
@@ -81,6 +83,17 @@ class Cookies:
             hmac.compare_digest(hello.cookie, _cookie(self._before, hello, address))
         )
 
+    def is_of_another_address(self, hello: ClientHello, now: float) -> bool:
+        """Of a cookie that does not hold: whether it was made for this very hello, but somewhere else."""
+        if len(hello.cookie) != _COOKIE_BYTES:
+            return False
+        self._turn(now)
+        of_hello = hello.cookie[:_HELLO_BYTES]
+        return any(
+            hmac.compare_digest(of_hello, _hash(secret, hello)[:_HELLO_BYTES])
+            for secret in (self._secret, self._before)
+        )
+
     def _turn(self, now: float) -> None:
         if self._since is None:
             self._since = now
@@ -91,6 +104,11 @@ class Cookies:
             self._since = now
 
 
+def _hash(secret: bytes, hello: ClientHello) -> bytes:
+    return hmac.digest(secret, b"hello\0" + hello.random + hello.session_id, "sha256")
+
+
 def _cookie(secret: bytes, hello: ClientHello, address: object) -> bytes:
-    text = repr(address).encode() + b"\0" + hello.random + hello.session_id
-    return hmac.digest(secret, text, "sha256")[:_COOKIE_BYTES]
+    of_hello = _hash(secret, hello)
+    of_both = hmac.digest(secret, b"address\0" + of_hello + repr(address).encode(), "sha256")
+    return of_hello[:_HELLO_BYTES] + of_both[: _COOKIE_BYTES - _HELLO_BYTES]

@@ -40,6 +40,7 @@ from appliance.southbound.dtls.records import (
     taken,
 )
 from appliance.southbound.dtls.session import SENT_BLOCK, DtlsSession, Recent, joined_keys
+from appliance.southbound.dtls.suspicion import Suspicions, Suspicious
 from appliance.southbound.dtls.trust import ServerKeys, Trust
 from appliance.southbound.settings import CoapsSettings
 from appliance.southbound.udp import UdpPeer
@@ -82,7 +83,7 @@ class Failed(NamedTuple):
     sentence: str
 
 
-Event = Established | Ended | Failed
+Event = Established | Ended | Failed | Suspicious
 
 
 class DtlsServer:
@@ -112,6 +113,7 @@ class DtlsServer:
             *((keys.chain_pem, keys.key_pem, _spki_pem(keys.key_pem)) if keys else (b"", b"", b""))
         )
         self._cookies = Cookies(random_bytes)
+        self._suspicions = Suspicions()
         self._half: dict[UdpPeer, Handshake] = {}
         self._half_by_cid: dict[bytes, Handshake] = {}
         self._half_from: dict[bytes, dict[UdpPeer, Handshake]] = {}  # by origin, the oldest first
@@ -170,6 +172,8 @@ class DtlsServer:
                 if half is not None and half.address == address:
                     half.receive(header, body, now)
                     touched = half
+                elif session is not None:
+                    self._suspect(session, header, body, address, now)
             elif epoch == _EPOCH_0 and kind != TLS12_CID:
                 half = self._half.get(address)
                 hello = read_hello(header, body) if kind == HANDSHAKE else None
@@ -229,6 +233,7 @@ class DtlsServer:
         if self._sweep_at is not None and now >= self._sweep_at:
             for session in [one for one in self._sessions.values() if now - one.heard_at >= self._session_s]:
                 self._end(session, f"nothing was heard in it for {self._settings.session_days:g} days")
+            self._suspicions.turn(now)
             self._sweep_at = now + min(_SWEEP_S, self._session_s) if self._sessions else None
 
     # Sessions
@@ -266,6 +271,7 @@ class DtlsServer:
             "warm": len(self._warm),
             "outgoing": len(self._outgoing),
             "events": len(self._events),
+            "suspicions": len(self._suspicions),
         }
 
     def save(self, session: DtlsSession) -> bytes:
@@ -337,6 +343,21 @@ class DtlsServer:
             elif kind == HANDSHAKE and content:
                 self._late_handshake(session, content[0])
         return b""
+
+    def _suspect(
+        self, session: DtlsSession, header: bytes, body: bytes, address: UdpPeer, now: float
+    ) -> None:
+        """A record in the name of a session was not taken, and is of no handshake either."""
+        if not self._suspicions.watches(session, now):
+            return  # nor is it worth opening
+        copied = False
+        if not is_fresh(int.from_bytes(header[5:11], "big"), session.newest, session.seen):
+            if not session.warm:
+                self._warm_up(session)
+            copied = session.opener.open(header, body) is not None
+        suspicious = self._suspicions.record(session, address, copied, now)
+        if suspicious is not None:
+            self._events.append(suspicious)
 
     def _alert(self, session: DtlsSession, content: bytes) -> None:
         level, description = content
@@ -421,6 +442,10 @@ class DtlsServer:
             return self._begin(hello, address, now)
         if hello.cookie:
             self.counts["cookies refused"] += 1
+            if self._cookies.is_of_another_address(hello, now):
+                suspicious = self._suspicions.hello(address, now)
+                if suspicious is not None:
+                    self._events.append(suspicious)
         self._outgoing.append((self._cookies.answer(hello, address.address, now), address))
         return None
 
