@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 
 from appliance.vault.errors import VaultError
 from appliance.vault.identities import psk_identity, rpk_identity
+from appliance.vault.lifecycle import REPLACED
 from appliance.vault.model import Credential
 from appliance.vault.vault import Vault
 from appliance.vault.verdict import (
@@ -120,6 +121,13 @@ class Doorkeeper:
         if device.blocked:
             return Verdict(
                 identity, f"The device {name} is blocked: reinstate it if it may come back.", ACCESS_DENIED
+            )
+        if credential.state == "revoked" and credential.reason == REPLACED:
+            return Verdict(
+                identity,
+                f"The {what} {_shown(identity)} of {name} was replaced by a newer one on "
+                f"{_day(credential.changed_at)}: put the newer one into the device, or give it another.",
+                alert,
             )
         if credential.state == "revoked":
             return Verdict(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from appliance.composition import set_password
 from appliance.vault import audit
 from appliance.vault.model import NewCredential, NewDevice
 from appliance.vault.vault import Vault, check_vault
@@ -108,6 +112,35 @@ def test_every_edit_shows(
     other = home.vault()
     other.update("m0", "ada", label="y")
     assert other.audit_problems()
+
+
+def homard_check(state: Path) -> tuple[int, str]:
+    """What `homard check` says and answers."""
+    done = subprocess.run(
+        [sys.executable, "-m", "appliance", "check", "--state", str(state)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_homard_check_finds_an_edit_and_a_cut_and_ends_with_an_error(vault: Vault, home: Home) -> None:
+    set_password(home.state, "ada", "correct horse battery 9")
+    vault.add([NewDevice("m", credentials=BOTH)], "ada")
+    for n in range(4):
+        vault.update("m", "ada", label=f"{n}")
+    assert homard_check(home.state) == (0, "")
+    whole = lines_of(home)
+    for change, sentence in (
+        (edited, "vault: audit log: entry 4 was changed after it was written"),
+        (lambda lines: lines[:-2], "vault: audit log: it ends at entry 3, but 5 were written: its end was"),
+    ):
+        (home.state / "vault/audit.log").write_bytes(b"".join(change(whole)))
+        code, said = homard_check(home.state)
+        assert (code, sentence in said) == (1, True), said
+    assert b"".join(lines_of(home)) == b"".join(whole[:-2]), "a check repairs nothing"
 
 
 def test_the_very_last_entry_cannot_be_taken_away(vault: Vault, home: Home) -> None:

@@ -68,6 +68,15 @@ def test_a_revoked_key(vault: Vault, door: Doorkeeper) -> None:
     )
 
 
+def test_a_replaced_key(vault: Vault, door: Doorkeeper) -> None:
+    vault.rotate("meter-1", "server", "ada", staged=False)
+    assert not taken(door, b"meter-1") and taken(door, b"meter-1-2")
+    assert door.psk(b"meter-1").refusal == (
+        "The key meter-1 of meter-1 was replaced by a newer one on 2027-01-15: put the newer one into the "
+        "device, or give it another."
+    )
+
+
 def test_a_blocked_device(vault: Vault, door: Doorkeeper) -> None:
     vault.update("meter-1", "ada", blocked=True)
     assert not taken(door, b"meter-1") and not taken(door, b"bs:meter-1")
@@ -131,7 +140,7 @@ def test_a_replaced_certificate_opens_no_more_though_its_name_does(vault: Vault,
     vault.rotate("m", "server", "ada", staged=False, new=NewCredential(mode="x509", certificate=new))
     door = Doorkeeper(vault, lambda chain: Verdict("x509:m"), clock)
     assert door.certificate((new,)).refusal == ""
-    assert "revoked" in door.certificate((old,)).refusal
+    assert "The certificate m of m was replaced by a newer one" in door.certificate((old,)).refusal
 
 
 def test_where_one_certificate_is_pinned_no_other_will_do(vault: Vault, clock: Clock) -> None:
