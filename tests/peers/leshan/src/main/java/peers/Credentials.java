@@ -1,7 +1,9 @@
 package peers;
 
 import java.util.HexFormat;
+import java.util.concurrent.TimeUnit;
 
+import org.eclipse.californium.core.config.CoapConfig;
 import org.eclipse.californium.elements.config.Configuration;
 import org.eclipse.californium.scandium.config.DtlsConfig;
 import org.eclipse.leshan.client.object.Security;
@@ -51,13 +53,22 @@ final class Credentials {
         };
     }
 
-    /** Californium over UDP with and without DTLS; with a Connection ID (RFC 9146) when the server gives one. */
+    /**
+     * Californium over UDP with and without DTLS; with a Connection ID (RFC 9146) when the server gives one. It gives
+     * up after a minute of silence, or after some seconds when {@code PEERS_ACK_TIMEOUT_MS} says how long to wait
+     * for the first answer.
+     */
     static CaliforniumClientEndpointsProvider endpoints() {
         CaliforniumClientEndpointsProvider.Builder builder = new CaliforniumClientEndpointsProvider.Builder(
                 new CoapClientProtocolProvider(), new CoapsClientProtocolProvider());
         Configuration configuration = builder.createDefaultConfiguration();
         // 0: none of its own, as a client is found by its address here; the server's is used.
         configuration.set(DtlsConfig.DTLS_CONNECTION_ID_LENGTH, 0);
+        String wait = System.getenv("PEERS_ACK_TIMEOUT_MS");
+        if (wait != null) {
+            configuration.set(CoapConfig.ACK_TIMEOUT, Long.parseLong(wait), TimeUnit.MILLISECONDS);
+            configuration.set(CoapConfig.MAX_RETRANSMIT, 2);
+        }
         builder.setConfiguration(configuration);
         return builder.build();
     }
