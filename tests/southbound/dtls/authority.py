@@ -30,7 +30,7 @@ class Authority:
         self.certificate = self._make(name, self.key.public_key(), self.key, name, authority=True)
 
     def issue(
-        self, name: str, *, days: float = 365, public_key: ec.EllipticCurvePublicKey | None = None
+        self, name: str, *, days: float = 36500, public_key: ec.EllipticCurvePublicKey | None = None
     ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """A certificate and its key; with negative days it has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -45,7 +45,7 @@ class Authority:
         signer: ec.EllipticCurvePrivateKey,
         issuer: str,
         *,
-        days: float = 365,
+        days: float = 36500,
         authority: bool = False,
     ) -> x509.Certificate:
         until = NOW + datetime.timedelta(days=days)
