@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 from collections.abc import Iterator
 
@@ -22,7 +23,9 @@ class Index:
         self._certificates: dict[str, str] = {}  # SHA-256 to credential id
         self._marks: dict[str, dict[str, str]] = {}  # mark to credential id to endpoint name
         self._touched: set[str] = set()
-        self._touching = threading.Lock()  # for `_touched` alone, never held while anything is waited for
+        self._ends: list[tuple[float, str]] = []  # a heap: when a credential of which device expires
+        self._known_ends: set[tuple[float, str]] = set()  # the same, so that none stands in it twice
+        self._touching = threading.Lock()  # for these three alone, never held while anything is waited for
 
     # Looking
 
@@ -110,15 +113,27 @@ class Index:
                 self._identities[identity] = tuple(sorted((*others, *own), key=_weight, reverse=True))
             else:
                 self._identities.pop(identity, None)
-        if old is None or held is None or trust(old) != trust(held):
-            # Only now: who is told looks at once, and must see what has changed.
-            with self._touching:
+        # Only now: who is told looks at once, and must see what has changed.
+        with self._touching:
+            if old is None or held is None or trust(old) != trust(held):
                 self._touched.add(name)
+            for one in fresh:
+                end = (one.expires_at or 0.0, name)
+                if one.expires_at is not None and one.state != "revoked" and end not in self._known_ends:
+                    self._known_ends.add(end)
+                    heapq.heappush(self._ends, end)
 
-    def take_touched(self) -> set[str]:
-        """The endpoint names whose trust has changed since the last call."""
+    def take_touched(self, now: float) -> set[str]:
+        """The endpoint names whose trust has changed since the last call; also those of which a credential
+        has expired, at ``now`` or before.
+        """
         with self._touching:
             touched, self._touched = self._touched, set()
+            while self._ends and self._ends[0][0] <= now:
+                end = heapq.heappop(self._ends)
+                self._known_ends.discard(end)
+                if end[1] in self._held:
+                    touched.add(end[1])
         return touched
 
     def _drop(self, one: Credential) -> None:

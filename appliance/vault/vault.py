@@ -92,7 +92,7 @@ class Vault:
     def open(self) -> None:
         """Load everything; finishes what a power cut interrupted. Raises VaultError("unavailable")."""
         with self._turn():
-            self._index.take_touched()
+            self._index.take_touched(self._wall())
 
     # Looking
 
@@ -407,10 +407,11 @@ class Vault:
 
     def refresh(self) -> set[str]:
         """Take over what another process wrote. Answers the endpoint names whose trust has changed since the
-        last call, by own changes too. Never waits for another process: then the next call takes it over.
+        last call, by own changes too, and by the time at which a key or a certificate has expired. Never waits
+        for another process: then the next call takes it over.
         """
         self._shelves.catch_up()
-        return self._index.take_touched()
+        return self._index.take_touched(self._wall())
 
     @contextmanager
     def quiet(self) -> Iterator[None]:

@@ -494,6 +494,31 @@ def test_who_asks_what_has_changed_in_the_middle_of_a_change_is_told_when_it_can
     assert vault.refresh() == {"m"}
 
 
+def test_what_expires_is_a_change_of_trust_when_its_time_has_come(
+    vault: Vault, home: Home, clock: Clock
+) -> None:
+    vault.add(
+        [device("m"), device("n", NewCredential(mode="x509", certificate=certificate("n", days=5)))], "a"
+    )
+    vault.rotate("m", "server", "ada", staged=True)  # the old key opens for 30 days more
+    assert vault.refresh() == {"m", "n"}
+    for _ in range(3):  # what changes nothing about the time counts once
+        vault.update("n", "ada", blocked=True)
+        vault.update("n", "ada", blocked=False)
+    assert vault.refresh() == {"n"} and vault.refresh() == set()
+    clock.now += 5 * DAY
+    assert vault.refresh() == {"n"} and vault.refresh() == set()
+    vault.used("psk:m-2")  # the old key is revoked by it, before its time
+    assert vault.refresh() == {"m"}
+    vault.remove("n", "ada")
+    assert vault.refresh() == {"n"}
+    vault.rotate("m", "server", "ada", staged=True)
+    other = home.vault()
+    clock.now += 31 * DAY
+    assert vault.refresh() == {"m"} == other.refresh()
+    assert vault.refresh() == set() == other.refresh()
+
+
 # Size
 
 
