@@ -1,7 +1,7 @@
 """Other people's DTLS clients against our server: OpenSSL's, GnuTLS's and libcoap's.
 
-OpenSSL knows raw public keys from 3.2 on (Debian 13); of 3.0 (Debian 12) that test is skipped. Neither OpenSSL
-nor GnuTLS knows Connection IDs in DTLS 1.2 (RFC 9146): Californium stands for that, in Leshan's client.
+OpenSSL knows raw public keys from 3.2 on (Debian 13); of 3.0 (Debian 12) that test is skipped. Neither
+knows Connection IDs in DTLS 1.2 (RFC 9146): for that stands Californium, in Leshan's client.
 """
 
 from __future__ import annotations
