@@ -407,8 +407,8 @@ class Vault:
 
     def refresh(self) -> set[str]:
         """Take over what another process wrote. Answers the endpoint names whose trust has changed since the
-        last call, by own changes too, and by the time at which a key or a certificate has expired. Never waits
-        for another process: then the next call takes it over.
+        last call: by own changes too, and when a key or a certificate has expired. Never waits for another
+        process: then the next call takes it over.
         """
         self._shelves.catch_up()
         return self._index.take_touched(self._wall())
