@@ -110,6 +110,10 @@ def test_a_port_that_changes_in_mid_session_keeps_registration_and_observation(
         newer[5:11] = b"\0\0\0\1\0\0"  # a number to come, and so a wrong tag
         assert nat.said_from_elsewhere([*records, bytes(newer)]) == []
         assert address(gateway, name) == nat.seen_as
+        row = gateway.api.device(name)
+        assert row is not None
+        (warning,) = row["warnings"]
+        assert warning.startswith(f"A record of psk:{name} was said again from 127.0.0.1:")
         assert is_read(gateway, name)
 
         assert nat.shaken() == handshakes, "it shook hands again"
