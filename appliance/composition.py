@@ -241,7 +241,10 @@ class Appliance:
             bootstrap_sessions,
             self.settings.devices.operation_timeout_s,
             self.settings.devices.task_ttl_s,
+            loop.time,
+            self.bootstraps.is_under_way,
         )
+        self.bootstraps.finished = self.rebootstraps.finished
         self.bootstrap = BootstrapConsole(plans, bootstrap_sessions, self.bootstraps)
         store = None if dtls is None else SessionStore(self.database, key, dtls)
         self.security = Security(
@@ -254,7 +257,7 @@ class Appliance:
             self.server,
             self.uplink,
             store,
-            self.bootstraps.under_way,
+            self.bootstraps.progress,
         )
         self.server.session_event = self.security.session_event
         self.server.enrolment = Enrolment(
@@ -447,6 +450,7 @@ class Appliance:
                 self.uplink.expire()
                 self.presence.fall_asleep()
                 self.tasks.expire()
+                self.rebootstraps.tick()
             except Exception:  # the task of a room ends here: a full disk must not end expiry for good
                 log.exception("expiry failed; trying again")
 

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple, Protocol
 
 from appliance.devices.admission import Refused
 from appliance.devices.bootstrap_address import AddressUnknown, OwnAddress
-from appliance.devices.bootstrap_sessions import Session, Sessions
+from appliance.devices.bootstrap_sessions import Session, Sessions, State
 from appliance.devices.bootstrap_way import SESSION_S, BootstrapFailed, Way, list_of, shown
 from appliance.devices.plans import Plans
 from appliance.lwm2m import content_format as formats
@@ -62,8 +62,8 @@ class Keyring(Protocol):
     def mode(self, endpoint_name: str, entry: AnyEntry) -> Mode:
         """The security of an account, "auto" resolved; in memory."""
 
-    def bootstrapped(self, endpoint_name: str) -> None:
-        """It has a new configuration. May write to disk."""
+    def bootstrapped(self, endpoint_name: str, started_at: float) -> None:
+        """It has a new configuration, from a session that began then (epoch seconds). May write to disk."""
 
 
 class _Running(NamedTuple):
@@ -72,8 +72,19 @@ class _Running(NamedTuple):
     way: Way | None
 
 
+class Progress(NamedTuple):
+    """How far a device that has not registered since is: ``state`` of its last session, a sentence, when."""
+
+    state: State
+    text: str
+    at: float
+
+
 class Bootstraps:
-    """Everything that happens between POST /bs and the end. Event loop only."""
+    """Everything that happens between POST /bs and the end. Event loop only.
+
+    ``finished`` hears of each device that took its new configuration, and when its session began.
+    """
 
     def __init__(
         self,
@@ -96,6 +107,7 @@ class Bootstraps:
         self._running: dict[str, _Running] = {}
         self._waiting: dict[str, Session] = {}  # answered, or about to be; the session begins then
         self._tries: dict[str, deque[float]] = {}
+        self.finished: Callable[[str, float], None] = lambda *_: None
 
     # What a device asks
 
@@ -129,6 +141,7 @@ class Bootstraps:
     def registered(self, endpoint_name: str) -> None:
         """It has registered: what it was given works, also if its answer to Finish was lost on the way."""
         self._tries.pop(endpoint_name, None)
+        self._sessions.settle(endpoint_name)
         running = self._running.get(endpoint_name)
         if running is not None and running.way is not None:
             running.way.registered.set()
@@ -140,15 +153,28 @@ class Bootstraps:
         else:
             self._tries.pop(endpoint_name, None)
 
-    def under_way(self, endpoint_name: str) -> tuple[str, float] | None:
-        """What happens now, in words, and since when; None without a session. Safe in any thread."""
-        running = self._running.get(endpoint_name)
-        session = running.session if running is not None else self._waiting.get(endpoint_name)
-        if session is None:
+    def progress(self, endpoint_name: str) -> Progress | None:
+        """What happens now, or how its last session ended; None without one, or once the device registered
+        after it. Safe in any thread.
+        """
+        session = self._session_of(endpoint_name)
+        if session is not None:
+            steps = list(session.steps)
+            last = f"{steps[-1].what} {steps[-1].path}".rstrip() if steps else "just begun"
+            return Progress("running", f"It is being bootstrapped: {last}.", session.started_at)
+        ended = self._sessions.ended(endpoint_name)
+        if ended is None or ended.ended_at is None:
             return None
-        steps = session.steps
-        last = f"{steps[-1].what} {steps[-1].path}".rstrip() if steps else "just begun"
-        return f"It is being bootstrapped: {last}.", session.started_at
+        words = ended.text if ended.state == "failed" else f"{ended.text} It has not registered with it yet."
+        return Progress(ended.state, words, ended.ended_at)
+
+    def is_under_way(self, endpoint_name: str) -> bool:
+        """Whether it is being bootstrapped now."""
+        return self._session_of(endpoint_name) is not None
+
+    def _session_of(self, endpoint_name: str) -> Session | None:
+        running = self._running.get(endpoint_name)
+        return running.session if running is not None else self._waiting.get(endpoint_name)
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -170,9 +196,13 @@ class Bootstraps:
             del self._tries[next(iter(self._tries))]
         if len(tries) <= MAX_TRIES:
             return True
+        before = self._sessions.ended(name)
+        advice = "See why it cannot register with what it was given, and change its plan or key."
+        if before is not None and before.state == "failed":
+            advice = f"The last time: {before.text}"
         words = (
             f"{name} asked to be bootstrapped {MAX_TRIES} times within an hour and never registered: it is "
-            "told to wait. See why it cannot register with what it was given, and change its plan or key."
+            f"told to wait. {advice}"
         )
         log.warning("%s", words)
         self._end_running(name, "The device asked again before this was done.")
@@ -242,8 +272,9 @@ class Bootstraps:
         if refused:
             words += f" It refused {refused} of the further steps; they are marked."
         self._sessions.end(session, "finished", words)
+        self.finished(session.endpoint_name, session.started_at)
         try:
-            await asyncio.to_thread(self._keyring.bootstrapped, session.endpoint_name)
+            await asyncio.to_thread(self._keyring.bootstrapped, session.endpoint_name, session.started_at)
         except KeysUnavailable as error:
             log.error("%s: %s", session.endpoint_name, error)
 

@@ -80,8 +80,11 @@ class VaultKeyring:
         except VaultError as error:
             raise KeysUnavailable(f"There is no key for {endpoint_name}: {error}.") from error
 
-    def bootstrapped(self, endpoint_name: str) -> None:
-        """Whoever asked for it has got it. Raises KeysUnavailable."""
+    def bootstrapped(self, endpoint_name: str, started_at: float) -> None:
+        """Whoever asked for it before then has got it. Raises KeysUnavailable."""
+        device = self._vault.device(endpoint_name)
+        if device is None or device.rebootstrap_asked is None or device.rebootstrap_asked > started_at:
+            return
         try:
             self._vault.rebootstrap_done(endpoint_name)
         except VaultError as error:

@@ -122,23 +122,28 @@ class Session:
 
 
 class Sessions:
-    """The history. Loop thread; `list` and `get` read what is on disk and what is not there yet."""
+    """The history. Loop thread but for `ended`; `list` and `get` read the disk and what is not there yet."""
 
     def __init__(self, database: Database, wall: Callable[[], float]) -> None:
         self._database = database
         self._wall = wall
         self._next_id = 1
         self._recent: dict[int, Session] = {}  # under way, or not on disk as they are
+        self._ended: dict[str, Session] = {}  # the last one of each device that has not registered since
 
     def load(self) -> int:
         """Mark what our end cut off; how many these were."""
         cut = 0
+        newest: dict[str, Session] = {}
         for row in self._database.read(_ROWS, ("", "", KEPT_SESSIONS + _TRIM_EVERY)):
             self._next_id = max(self._next_id, row[0] + 1)
             session = _read(row)
             if session is not None and session.state == "running":
                 self.end(session, "failed", _STOPPED)
                 cut += 1
+            if session is not None and session.address:
+                newest.setdefault(session.endpoint_name, session)
+        self._ended = dict(reversed(newest.items()))
         return cut
 
     def begin(self, endpoint_name: str, address: str, bearer: str, identity: str | None) -> Session:
@@ -163,7 +168,20 @@ class Sessions:
         """It is over."""
         session.ended_at, session.state, session.text = self._wall(), state, text
         self._recent[session.id] = session
+        if session.address:  # else it never began: the device could not be told to
+            self._ended.pop(session.endpoint_name, None)
+            self._ended[session.endpoint_name] = session
+            if len(self._ended) > KEPT_SESSIONS:
+                del self._ended[next(iter(self._ended))]
         self._save(session, partial(self._settled, session.id))
+
+    def settle(self, endpoint_name: str) -> None:
+        """The device has registered: how its last session ended does not matter any more."""
+        self._ended.pop(endpoint_name, None)
+
+    def ended(self, endpoint_name: str) -> Session | None:
+        """The last session of a device that has not registered since. Safe in any thread."""
+        return self._ended.get(endpoint_name)
 
     def list(self, endpoint_name: str = "", limit: int = 50) -> list[Session]:
         """The newest first, of one device or of all. Raises StorageError."""

@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.devices.admission import Admission
+from appliance.devices.bootstrap import Progress
 from appliance.devices.errors import DeviceError
 from appliance.devices.identity_use import IdentityUse
 from appliance.devices.registry import Registry
@@ -103,9 +104,9 @@ class Security:
         server: LwM2MServer,
         uplink: DeviceUplink,
         store: SessionStore | None,
-        bootstrapping: Callable[[str], tuple[str, float] | None],
+        bootstrapping: Callable[[str], Progress | None],
     ) -> None:
-        """``bootstrapping`` gives the sentence and time of a session under way, None without one."""
+        """``bootstrapping`` tells of the last bootstrap session of a device that has not registered since."""
         self._vault = vault
         self._gate = gate
         self._strangers = strangers
@@ -185,18 +186,24 @@ class Security:
         """
         device = self._vault.device(endpoint_name)
         registration = self._registry.named(endpoint_name)
-        if registration is not None and not registration.ended:
+        seen_at = 0.0 if registration is None else registration.seen_at
+        bootstrap = self._bootstrapping(endpoint_name)
+        if bootstrap is not None and bootstrap.at <= seen_at:
+            bootstrap = None  # it was heard since, as the device that it is registered as
+        if bootstrap is not None and bootstrap.state == "running":
+            return _contact("bootstrapping", bootstrap.text, bootstrap.at)
+        if registration is not None and not registration.ended and bootstrap is None:
             how = registration.client.identity or "without security"
             return _contact(
                 "registered",
                 f"Registered over {registration.client.bearer}, {how}.",
                 registration.registered_at,
             )
-        running = self._bootstrapping(endpoint_name)
-        if running is not None:
-            return _contact("bootstrapping", *running)
         failure = self._last_failure(device, endpoint_name)
-        if failure is not None and (registration is None or failure[1] > registration.seen_at):
+        if bootstrap is not None and (failure is None or failure[1] <= bootstrap.at):
+            state = "failed" if bootstrap.state == "failed" else "waiting"
+            return _contact(state, bootstrap.text, bootstrap.at)
+        if failure is not None and failure[1] > seen_at:
             return _contact("failed", *failure)
         if registration is not None:
             return _contact(

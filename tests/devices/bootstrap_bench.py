@@ -61,7 +61,7 @@ class KeyRing:
             return Keys("oscore", oscore=OscoreKeys(SECRET, b"\1", b"\2", b"salt"))
         return Keys(mode, endpoint_name.encode(), SECRET)
 
-    def bootstrapped(self, endpoint_name: str) -> None:
+    def bootstrapped(self, endpoint_name: str, started_at: float) -> None:
         self.done.append(endpoint_name)
 
 

@@ -50,7 +50,15 @@ def test_the_request_is_answered_before_anything_is_asked_and_finish_ends_it(ben
         assert bench.steps() == ["Request /bs", "Discover /", "Key", "Write /0/1", "Write /1/0", "Finish /bs"]
         assert all(step["ok"] for step in session["steps"])
         await bench.until(lambda: bench.keyring.done == ["meter-1"])
-        assert bench.bootstraps.under_way("meter-1") is None
+        assert not bench.bootstraps.is_under_way("meter-1")
+        progress = bench.bootstraps.progress("meter-1")
+        assert progress is not None
+        assert (progress.state, progress.text) == (
+            "finished",
+            f"{session['text']} It has not registered with it yet.",
+        )
+        bench.bootstraps.registered("meter-1")
+        assert bench.bootstraps.progress("meter-1") is None
 
     bench.run(run())
 
@@ -368,8 +376,12 @@ def test_a_device_that_never_registers_is_told_to_wait_and_a_person_why(bench: B
         assert len(sessions) == MAX_TRIES + 1  # one sentence, however often it comes
         assert sessions[0]["state"] == "failed"
         assert sessions[0]["text"].startswith(
-            f"meter-1 asked to be bootstrapped {MAX_TRIES} times within an hour and never registered"
+            f"meter-1 asked to be bootstrapped {MAX_TRIES} times within an hour and never registered: it is "
+            "told to wait. See why it cannot register"
         )
+        progress = bench.bootstraps.progress("meter-1")
+        assert progress is not None
+        assert (progress.state, progress.text) == ("failed", sessions[0]["text"])
         # Another device is none the worse for it; and a changed plan, a registration or time help this one.
         assert (await bench.device("other", 2000).request()).code == codes.CHANGED
         bench.plan("other")
@@ -384,6 +396,38 @@ def test_a_device_that_never_registers_is_told_to_wait_and_a_person_why(bench: B
         assert (await device.request()).code == codes.CHANGED
 
     bench.run(run())
+
+
+def test_a_device_that_fails_each_time_is_told_to_wait_and_a_person_hears_why_it_failed(bench: Bench) -> None:
+    async def run() -> None:
+        device = bench.device()
+        for _ in range(MAX_TRIES):
+            await device.request()
+            await device.play(
+                answers={"PUT /0/1": codes.BAD_REQUEST, "PUT /0": codes.BAD_REQUEST}, last="PUT /0"
+            )
+            assert (await bench.ended())["state"] == "failed"
+        assert (await device.request()).code == codes.SERVICE_UNAVAILABLE
+        assert "The last time: The device refused to be written /0: " in bench.session()["text"]
+
+    bench.run(run())
+
+
+def test_how_far_a_device_came_is_known_after_a_restart(bench: Bench) -> None:
+    async def run() -> None:
+        await (await begun(bench)).next()
+        progress = bench.bootstraps.progress("meter-1")
+        assert progress is not None
+        assert (progress.state, progress.text) == ("running", "It is being bootstrapped: Request /bs.")
+        await bench.bootstraps.stop()
+
+    bench.run(run())
+    bench.database.close()
+    bench.open()
+    progress = bench.bootstraps.progress("meter-1")
+    assert progress is not None
+    assert progress.state == "failed"
+    assert progress.text.startswith("The gateway stopped while this was under way")
 
 
 def test_a_device_that_registers_has_said_that_it_finished(bench: Bench) -> None:

@@ -11,7 +11,7 @@ from aiocoap import Message
 from aiocoap.numbers import codes
 
 from appliance.devices.bootstrap_sessions import Session, Sessions
-from appliance.devices.bootstrap_trigger import Rebootstraps
+from appliance.devices.bootstrap_trigger import AT_ONCE, Rebootstraps
 from tests.devices.room import Room, path_of
 
 LINKS = b"</1/3>,</1/7>,</3/0>"
@@ -37,6 +37,7 @@ class Bench:
     def __init__(self, room: Room) -> None:
         self.room = room
         self.wishes = Wishes()
+        self.under_way: set[str] = set()
         self.open()
 
     def open(self) -> None:
@@ -49,6 +50,8 @@ class Bench:
             self.sessions,
             60.0,
             86400.0,
+            lambda: room.now,
+            lambda name: name in self.under_way,
         )
         room.uplink.registered = self.trigger.registered
 
@@ -57,6 +60,16 @@ class Bench:
         self.wishes.asked[name] = at
         self.trigger.check(self.wishes.devices())  # type: ignore[arg-type]
         return self.room.settle()
+
+    def wait(self, seconds: float) -> list[Message]:
+        """What leaves when so much time has gone by."""
+        self.room.now += seconds
+        self.trigger.tick()
+        return self.room.settle()
+
+    def done(self, name: str) -> None:
+        """It was bootstrapped, in a session that began just now."""
+        self.trigger.finished(name, self.room.wall())
 
     def failures(self) -> list[Session]:
         self.room.database.flush()
@@ -81,7 +94,73 @@ def test_a_device_that_listens_is_triggered_at_once_and_once(bench: Bench) -> No
     device.answer(request, codes.CHANGED)
     (task,) = bench.room.tasks.find(endpoint_name="d")
     assert (task.state, task.origin) == ("done", "bootstrap")
+    # Whatever else changes in the vault, it is not told a second time while it may still come.
+    assert bench.ask() == bench.wait(30) == []
+    bench.done("d")
+    assert triggers(device.register(LINKS)) == []
+    assert bench.wait(10_000) == []
     assert bench.failures() == []
+
+
+def test_a_thousand_devices_are_told_a_few_at_a_time(bench: Bench) -> None:
+    number = 3 * AT_ONCE + 1
+    devices = [bench.room.device(f"d{index}", 1000 + index) for index in range(number)]
+    for device in devices:
+        device.register(LINKS)
+        bench.wishes.asked[device.name] = 1.0
+    told: list[str] = []
+    sent = triggers(bench.ask("d0"))
+    while sent:
+        assert len(sent) <= AT_ONCE
+        for request in sent:
+            device = devices[len(told)]
+            told.append(device.name)
+            device.answer(request, codes.CHANGED)
+        assert bench.wait(1) == []  # those that were told have their turn
+        for name in told[-len(sent) :]:
+            bench.done(name)
+        sent = triggers(bench.wait(1))
+    assert told == [device.name for device in devices]
+
+
+def test_whoever_was_told_and_does_nothing_makes_room_for_others_and_is_told_again(bench: Bench) -> None:
+    devices = [bench.room.device(f"d{index}", 1000 + index) for index in range(AT_ONCE + 1)]
+    for device in devices:
+        device.register(LINKS, lifetime_s=86400)
+        bench.wishes.asked[device.name] = 1.0
+    for device, request in zip(devices, triggers(bench.ask("d0")), strict=False):
+        device.answer(request, codes.CHANGED)
+    (late,) = triggers(bench.wait(61))
+    devices[-1].answer(late, codes.CHANGED)
+    bench.done(devices[-1].name)
+    assert len(triggers(bench.wait(240))) == AT_ONCE
+
+
+def test_a_device_that_comes_by_itself_is_not_told_any_more(bench: Bench) -> None:
+    room = bench.room
+    device = room.device("d")
+    device.post(("rd",), ("ep=d", "lt=3000", "lwm2m=1.1", "b=U", "Q"), LINKS)
+    room.now += 200
+    room.presence.fall_asleep()
+    bench.ask()
+    room.restart()
+    bench.open()
+    bench.ask()
+    bench.under_way.add("d")
+    bench.done("d")
+    bench.under_way.clear()
+    assert triggers(device.update()) == []
+    assert [task.state for task in room.tasks.find(endpoint_name="d")] == ["cancelled"]
+
+
+def test_a_device_that_is_being_bootstrapped_is_not_told_to(bench: Bench) -> None:
+    device = bench.room.device("d")
+    bench.wishes.asked["d"] = 1.0
+    bench.under_way.add("d")
+    assert triggers(device.register(LINKS)) == []
+    assert bench.wait(1) == []
+    bench.under_way.clear()
+    assert len(triggers(bench.wait(300))) == 1
 
 
 def test_a_device_that_is_away_is_triggered_when_it_registers(bench: Bench) -> None:
@@ -131,6 +210,8 @@ def test_a_device_that_takes_the_trigger_and_never_comes_is_not_asked_for_ever(b
             seen += 1
             device.answer(request, codes.CHANGED)
     assert seen == 3
+    (failure,) = bench.failures()
+    assert failure.text.startswith("d took Execute /1/3/9 3 times and was not bootstrapped: ")
     bench.wishes.asked.clear()
     assert triggers(device.register(LINKS)) == []
-    assert len(triggers(bench.ask())) == 1
+    assert len(triggers(bench.ask(at=2.0))) == 1
