@@ -91,8 +91,7 @@ def test_a_port_that_changes_in_mid_session_keeps_registration_and_observation(
         leshan = device(f"coaps://127.0.0.1:{nat.port}", name, word(added(gateway, name, "psk"), "psk"))
         leshan.expect("registered")
         leshan.expect("observed", path=TEMPERATURE)
-        before = observed(gateway, name)
-        assert before["state"] == "active"
+        before = eventually(lambda: observed(gateway, name), lambda row: row["state"] == "active")
         handshakes, begin = nat.shaken(), gateway.api.head()
         for value in (40.5, 41.5):
             nat.rebind()
