@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, Protocol
 
 from appliance.devices.admission import Refused
 from appliance.devices.bootstrap_address import AddressUnknown, OwnAddress
 from appliance.devices.bootstrap_sessions import Session, Sessions, State
+from appliance.devices.bootstrap_tries import MAX_TRIES, Tries
 from appliance.devices.bootstrap_way import SESSION_S, BootstrapFailed, Way, list_of, shown
 from appliance.devices.plans import Plans
 from appliance.lwm2m import content_format as formats
@@ -37,9 +37,6 @@ from appliance.southbound.server import LwM2MServer, Reply, Source
 log = logging.getLogger(__name__)
 
 MAX_SESSIONS: Final = 500
-MAX_TRIES: Final = 6
-TRIES_WINDOW_S: Final = 3600.0
-_MAX_REMEMBERED: Final = 10_000
 
 _REFUSED = "this client is not bootstrapped here"  # the same to everybody: it tells a stranger nothing
 
@@ -55,6 +52,9 @@ class Keyring(Protocol):
 
     def plan_of(self, endpoint_name: str) -> str | None:
         """The id of its plan; in memory."""
+
+    def decided(self, endpoint_name: str) -> Hashable:
+        """What people decided about it, in memory: once that is another, it may try again."""
 
     def keys(self, endpoint_name: str, entry: AnyEntry, mode: Mode, own: bool) -> Keys:
         """What opens this account; ``own``: at this gateway. May write to disk. Raises KeysUnavailable."""
@@ -106,7 +106,7 @@ class Bootstraps:
         self._loop = loop
         self._running: dict[str, _Running] = {}
         self._waiting: dict[str, Session] = {}  # answered, or about to be; the session begins then
-        self._tries: dict[str, deque[float]] = {}
+        self._tries = Tries(loop.time)
         self.finished: Callable[[str, float], None] = lambda *_: None
 
     # What a device asks
@@ -121,15 +121,15 @@ class Bootstraps:
             log.info("a bootstrap request from %s was refused: %s", source.peer, refused)
             reply.bad_request(_REFUSED)
             return
+        if self._session_of(name) is None and len(self._running) + len(self._waiting) >= MAX_SESSIONS:
+            reply.unavailable("too many devices are being bootstrapped; try again later")
+            return
         if not self._may_try(name, source):
             reply.unavailable("too many attempts; try again later")
             return
         self._end_running(
             name, "The device asked again before this was done; the next session took its place."
         )
-        if len(self._running) + len(self._waiting) >= MAX_SESSIONS:
-            reply.unavailable("too many devices are being bootstrapped; try again later")
-            return
         session = self._sessions.begin(name, str(source.peer), source.bearer, source.identity)
         deadline = self._loop.time() + SESSION_S
         if isinstance(operation, BootstrapPackRequest):
@@ -140,18 +140,15 @@ class Bootstraps:
 
     def registered(self, endpoint_name: str) -> None:
         """It has registered: what it was given works, also if its answer to Finish was lost on the way."""
-        self._tries.pop(endpoint_name, None)
+        self._tries.forget(endpoint_name)
         self._sessions.settle(endpoint_name)
         running = self._running.get(endpoint_name)
         if running is not None and running.way is not None:
             running.way.registered.set()
 
-    def forgive(self, endpoint_name: str | None = None) -> None:
-        """A person changed something: who was told to wait may try again; None means all of them."""
-        if endpoint_name is None:
-            self._tries.clear()
-        else:
-            self._tries.pop(endpoint_name, None)
+    def forgive(self) -> None:
+        """A plan was changed: who was told to wait may try again."""
+        self._tries.forget()
 
     def progress(self, endpoint_name: str) -> Progress | None:
         """What happens now, or how its last session ended; None without one, or once the device registered
@@ -185,17 +182,10 @@ class Bootstraps:
 
     def _may_try(self, name: str, source: Source) -> bool:
         """False for a device that goes round in circles; the first time a person is told so."""
-        now = self._loop.time()
-        tries = self._tries.setdefault(name, deque(maxlen=MAX_TRIES + 1))
-        while tries and tries[0] < now - TRIES_WINDOW_S:
-            tries.popleft()
-        if len(tries) > MAX_TRIES:
-            return False
-        tries.append(now)
-        if len(self._tries) > _MAX_REMEMBERED:
-            del self._tries[next(iter(self._tries))]
-        if len(tries) <= MAX_TRIES:
-            return True
+        verdict = self._tries.again(name, self._keyring.decided(name))
+        if verdict != "wait":
+            return verdict == "go on"
+        self._end_running(name, "The device asked again before this was done.")
         before = self._sessions.ended(name)
         advice = "See why it cannot register with what it was given, and change its plan or key."
         if before is not None and before.state == "failed":
@@ -205,7 +195,6 @@ class Bootstraps:
             f"told to wait. {advice}"
         )
         log.warning("%s", words)
-        self._end_running(name, "The device asked again before this was done.")
         session = self._sessions.begin(name, str(source.peer), source.bearer, source.identity)
         self._sessions.end(session, "failed", words)
         return False

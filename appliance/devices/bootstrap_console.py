@@ -60,7 +60,3 @@ class BootstrapConsole:
                 "GET /api/v1/bootstrap/sessions lists those that are kept.",
             )
         return session.to_api()
-
-    def forgive(self, endpoint_name: str) -> None:
-        """A device that was told to wait may try again at once."""
-        self._bootstraps.forgive(endpoint_name)

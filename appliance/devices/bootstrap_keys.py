@@ -6,6 +6,7 @@ device that tries ten times does not leave ten keys; and whoever staged one by h
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Protocol
 
 from cryptography import x509
@@ -50,6 +51,18 @@ class VaultKeyring:
         """The id of its plan, None for the default one."""
         device = self._vault.device(endpoint_name)
         return None if device is None else device.plan
+
+    def decided(self, endpoint_name: str) -> Hashable:
+        """Its plan, its keys but for those that bootstraps make, and the wish to bootstrap again."""
+        device = self._vault.device(endpoint_name)
+        if device is None:
+            return None
+        keys = tuple(
+            one.id
+            for one in device.credentials
+            if one.purpose == "bootstrap" or one.state in ("active", "retiring")
+        )
+        return device.plan, device.nosec, device.rebootstrap_asked, keys
 
     def mode(self, endpoint_name: str, entry: AnyEntry) -> Mode:
         """What the plan says; "auto" is the kind of key the device has for servers, else for bootstrap."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Hashable, Mapping
 from pathlib import Path as File
 from typing import Any
 
@@ -47,6 +47,9 @@ class KeyRing:
         self.done: list[str] = []
 
     def plan_of(self, endpoint_name: str) -> str | None:
+        return self.plans.get(endpoint_name)
+
+    def decided(self, endpoint_name: str) -> Hashable:
         return self.plans.get(endpoint_name)
 
     def mode(self, endpoint_name: str, entry: AnyEntry) -> Mode:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from aiocoap.numbers import codes
 
-from appliance.devices.bootstrap import MAX_TRIES
+from appliance.devices import bootstrap
+from appliance.devices.bootstrap_tries import MAX_TRIES
 from appliance.devices.errors import DeviceError
 from appliance.lwm2m.codecs import decode
 from appliance.lwm2m.path import Path
@@ -394,6 +395,23 @@ def test_a_device_that_never_registers_is_told_to_wait_and_a_person_why(bench: B
             await device.request()
         bench.bootstraps.registered("meter-1")
         assert (await device.request()).code == codes.CHANGED
+
+    bench.run(run())
+
+
+def test_no_more_than_so_many_are_bootstrapped_at_a_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "MAX_SESSIONS", 1)
+
+    async def run() -> None:
+        device, other = await begun(bench), bench.device("other", 2000)
+        for _ in range(MAX_TRIES + 1):  # this is not held against it
+            assert (await other.request()).code == codes.SERVICE_UNAVAILABLE
+        assert await device.play() == USUAL
+        await bench.ended()
+        assert (await other.request()).code == codes.CHANGED
+        assert (await other.request()).code == codes.CHANGED  # its own session is no other one's place
 
     bench.run(run())
 

@@ -178,6 +178,25 @@ def test_a_device_that_the_vault_does_not_know_gets_no_key(bunch: Bunch, mode: M
     bunch.keyring.bootstrapped(NAME, bunch.now)
 
 
+def test_what_people_change_about_a_device_is_told_from_what_bootstraps_change(bunch: Bunch) -> None:
+    bunch.add(NewCredential("bootstrap", "psk"), NewCredential("server", "psk"))
+    before = bunch.keyring.decided(NAME)
+    for _ in range(3):
+        bunch.keyring.keys(NAME, FRESH, "psk", True)
+        bunch.now += 7200
+    assert bunch.keyring.decided(NAME) == before
+    seen = {before}
+    bunch.vault.update(NAME, "tests", plan="p")
+    seen.add(bunch.keyring.decided(NAME))
+    bunch.vault.rotate(NAME, "bootstrap", "tests", staged=True)
+    seen.add(bunch.keyring.decided(NAME))
+    bunch.vault.rotate(NAME, "server", "tests", staged=False)
+    seen.add(bunch.keyring.decided(NAME))
+    bunch.vault.ask_rebootstrap(NAME, "tests")
+    seen.add(bunch.keyring.decided(NAME))
+    assert len(seen) == 5
+
+
 def test_a_wish_to_bootstrap_again_is_fulfilled(bunch: Bunch) -> None:
     bunch.add(NewCredential("bootstrap", "psk"))
     bunch.vault.ask_rebootstrap(NAME, "tests")
