@@ -30,7 +30,10 @@ def list_plans(request: Request) -> Answer:
     status=201,
 )
 def create_plan(request: Request) -> Answer:
-    return Answer(request.room.crossing.call(trust_of(request).bootstrap.put_plan, None, request.body), 201)
+    trust, call = trust_of(request), request.room.crossing.call
+    shown: dict[str, Any] = call(trust.bootstrap.put_plan, None, request.body)
+    trust.vault.note(request.by, f"bootstrap plan made: {shown['id']}")
+    return Answer(shown, 201)
 
 
 @routes.route(
@@ -59,8 +62,10 @@ def get_plan(request: Request) -> Answer:
     answer="Plan",
 )
 def replace_plan(request: Request) -> Answer:
-    call, plan_id = request.room.crossing.call, request.parameters["id"]
-    return Answer(call(trust_of(request).bootstrap.put_plan, plan_id, request.body))
+    trust, call = trust_of(request), request.room.crossing.call
+    shown: dict[str, Any] = call(trust.bootstrap.put_plan, request.parameters["id"], request.body)
+    trust.vault.note(request.by, f"bootstrap plan changed: {shown['id']}")
+    return Answer(shown)
 
 
 @routes.route(
@@ -71,7 +76,9 @@ def replace_plan(request: Request) -> Answer:
     status=204,
 )
 def remove_plan(request: Request) -> Answer:
-    request.room.crossing.call(trust_of(request).bootstrap.remove_plan, request.parameters["id"])
+    trust, plan_id = trust_of(request), request.parameters["id"]
+    request.room.crossing.call(trust.bootstrap.remove_plan, plan_id)
+    trust.vault.note(request.by, f"bootstrap plan removed: {plan_id}")
     return Answer(status=204)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from appliance.northbound.api_vault import device_shown, trust_of
 from appliance.northbound.errors import ApiError
 from appliance.northbound.routes import Answer, Request, Routes
@@ -48,7 +51,10 @@ def accept_stranger(request: Request) -> Answer:
     answer="Stranger",
 )
 def ignore_stranger(request: Request) -> Answer:
-    return Answer(request.room.crossing.call(trust_of(request).security.ignore, _id(request)))
+    trust = trust_of(request)
+    shown: dict[str, Any] = request.room.crossing.call(trust.security.ignore, _id(request))
+    _note(request, "stranger ignored", shown)
+    return Answer(shown)
 
 
 @routes.route(
@@ -59,7 +65,10 @@ def ignore_stranger(request: Request) -> Answer:
     answer="Stranger",
 )
 def block_stranger(request: Request) -> Answer:
-    return Answer(request.room.crossing.call(trust_of(request).security.block, _id(request)))
+    trust = trust_of(request)
+    shown: dict[str, Any] = request.room.crossing.call(trust.security.block, _id(request))
+    _note(request, "stranger blocked", shown)
+    return Answer(shown)
 
 
 @routes.route(
@@ -70,8 +79,18 @@ def block_stranger(request: Request) -> Answer:
     status=204,
 )
 def forget_stranger(request: Request) -> Answer:
-    request.room.crossing.call(trust_of(request).security.forget, _id(request))
+    security, number = trust_of(request).security, _id(request)
+    shown = next((one for one in security.strangers() if one["id"] == number), None)
+    request.room.crossing.call(security.forget, number)
+    if shown is not None:
+        _note(request, f"stranger taken off the list, where it was {shown['state']}", shown)
     return Answer(status=204)
+
+
+def _note(request: Request, what: str, shown: Mapping[str, Any]) -> None:
+    """Whom a person lets knock in vain is a matter of trust: it stands in the audit log."""
+    who = shown["identity"] or f"without security, at {shown['address']}"
+    trust_of(request).vault.note(request.by, f"{what}: {who}", shown["endpoint_name"])
 
 
 def _id(request: Request) -> int:
