@@ -114,6 +114,7 @@ class Bootstrapping:
         self.finishes: list[Any] = []  # codes to answer Finish with, one for each time; then by what it has
         self.refuses: Callable[[str], Any] = lambda _: None  # a code for what it refuses, like "PUT /0/1"
         self._blocks = b""
+        self._answered: dict[tuple[Wire, int], bytes] = {}
         self._mid = int.from_bytes(os.urandom(2), "big")
 
     # What it asks
@@ -129,7 +130,8 @@ class Bootstrapping:
                 if answer.mtype is types.CON:
                     wire.send(aiocoap.Message(code=codes.EMPTY, _mtype=types.ACK, _mid=answer.mid).encode())
                 return answer
-            assert answer.code is codes.EMPTY, f"something else came first: {answer!r}"
+            if not answer.code.is_request() or not self._has_answered(wire, answer):
+                assert answer.code is codes.EMPTY, f"something else came first: {answer!r}"
 
     def ask(
         self, wire: Wire, code: Any, path: str, query: Sequence[str] = (), **more: Any
@@ -149,16 +151,18 @@ class Bootstrapping:
             pass
         return self.heard
 
-    def register(self, wire: Wire, expect: Any = codes.CREATED) -> aiocoap.Message:
-        """Register with what the server account says."""
+    def register(self, wire: Wire, *, queue_mode: bool = False) -> tuple[str, ...]:
+        """Register with what the server account says; the location."""
         lifetime = next(
             (int.from_bytes(found[(1,)], "big") for path, found in self.objects.items() if path[0] == 1), 300
         )
-        query = (f"ep={self.name}", f"lt={lifetime}", f"lwm2m={self.version}", "b=U")
+        queue = ("Q",) if queue_mode else ()
+        query = (f"ep={self.name}", f"lt={lifetime}", f"lwm2m={self.version}", "b=U", *queue)
         links = ",".join(f"</{path[0]}/{path[1]}>" for path in sorted(self.objects) if path[0] not in (0, 21))
         answer = self.ask(wire, codes.POST, "rd", query, payload=links.encode(), content_format=LINK)
-        assert answer.code == expect, (answer.code, answer.payload)
-        return answer
+        assert answer.code == codes.CREATED, (answer.code, answer.payload)
+        location: tuple[str, ...] = answer.opt.location_path
+        return location
 
     # What it is asked
 
@@ -166,7 +170,7 @@ class Bootstrapping:
         """Answer one request; the code of the answer if that was a Finish."""
         while True:
             request = aiocoap.Message.decode(wire.receive(), None)
-            if request.code.is_request():
+            if request.code.is_request() and not self._has_answered(wire, request):
                 break
         what = f"{request.code.name} /{'/'.join(request.opt.uri_path)}"
         block = request.opt.block1
@@ -183,14 +187,23 @@ class Bootstrapping:
         self._reply(wire, request, code, payload, content_format=content_format, block1=block)
         return code if what == "POST /bs" else None
 
-    @staticmethod
-    def _reply(wire: Wire, request: aiocoap.Message, code: Any, payload: bytes = b"", **options: Any) -> None:
+    def _has_answered(self, wire: Wire, request: aiocoap.Message) -> bool:
+        """Whether this is a repetition; then the answer is repeated too (RFC 7252 §4.2)."""
+        answer = self._answered.get((wire, request.mid))
+        if answer is not None:
+            wire.send(answer)
+        return answer is not None
+
+    def _reply(
+        self, wire: Wire, request: aiocoap.Message, code: Any, payload: bytes = b"", **options: Any
+    ) -> None:
         answer = aiocoap.Message(
             code=code, payload=payload, _mtype=types.ACK, _mid=request.mid, _token=request.token
         )
         for name, value in options.items():
             setattr(answer.opt, name, value)
-        wire.send(answer.encode())
+        self._answered[wire, request.mid] = answer.encode()
+        wire.send(self._answered[wire, request.mid])
 
     def _carry_out(self, request: aiocoap.Message) -> tuple[Any, int | None, bytes]:
         if request.code == codes.POST:

@@ -26,19 +26,20 @@ PLANS: dict[str, dict[str, Any]] = {
         "access_control": [{"object_id": 3, "instance_id": 0, "owner": 65535, "rights": {"1": 15, "0": 1}}],
     },
     "est": {"servers": [{"security": "est"}]},
+    "fleet": {},
 }
 
 Json = dict[str, Any]
 
 
 class Unit:
-    """The gateway."""
+    """The gateway. ``plans`` are the ids of PLANS."""
 
-    def __init__(self, state: Path) -> None:
-        self.house = House(state, "devices.observe_paths=[]", "storage.grouping_window_ms=10")
+    def __init__(self, state: Path, *settings: str) -> None:
+        self.house = House(state, "devices.observe_paths=[]", "storage.grouping_window_ms=10", *settings)
         self.house.tls = False
         self._wires: list[Wire] = []
-        self._plans = {
+        self.plans = {
             name: self.ask("POST", "/bootstrap/plans", {"name": name, "servers": [{}], **members})["id"]
             for name, members in PLANS.items()
         }
@@ -61,7 +62,7 @@ class Unit:
         """A device; what must be flashed."""
         body: Json = {"endpoint_name": name, "security": security, **more}
         if plan is not None:
-            body["plan"] = self._plans[plan]
+            body["plan"] = self.plans[plan]
         return dict(self.ask("POST", "/vault/devices", body)["provisioning"])
 
     def device(self, name: str) -> Json:
