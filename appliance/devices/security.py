@@ -21,7 +21,7 @@ from appliance.devices.registry import Registry
 from appliance.devices.session_store import SessionStore
 from appliance.devices.strangers import Stranger, Strangers
 from appliance.devices.uplink import DeviceUplink
-from appliance.southbound.dtls.server import Ended, Established
+from appliance.southbound.dtls.server import Ended, Established, Moved
 from appliance.southbound.dtls.suspicion import Suspicious
 from appliance.southbound.server import LwM2MServer, SessionEvent
 from appliance.storage.errors import StorageFull
@@ -124,9 +124,17 @@ class Security:
         """Of DTLS."""
         if isinstance(event, Established):
             session = event.session
+            credential = self._vault.by_identity(session.identity)
+            if credential is not None and not self._admission.opens(session.identity):
+                assert self._server.coaps is not None  # who else would have told
+                self._server.coaps.drop(session, "its identity lapsed while it shook hands")
+                return
             self._uses.used(session.identity)
             if self._store is not None:
                 self._store.established(session)
+        elif isinstance(event, Moved):
+            if self._store is not None:
+                self._store.moved(event.session)
         elif isinstance(event, Ended):
             if self._store is not None:
                 self._store.ended(event.session.id)

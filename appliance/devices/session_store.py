@@ -81,12 +81,16 @@ class SessionStore:
 
     def established(self, session: DtlsSession) -> None:
         """A handshake is done."""
-        sealed = self._key.seal_bytes(self._dtls.save(session), f"dtls_session/{session.id}")
-        self._store(_SAVE, (session.id, sealed))
+        self.moved(session)
         try:
             self.marked(session)
         except StorageError as error:
             log.warning("the numbers of a DTLS session could not be stored: %s", error)
+
+    def moved(self, session: DtlsSession) -> None:
+        """Its device has another address: we may have to speak first after a restart."""
+        sealed = self._key.seal_bytes(self._dtls.save(session), f"dtls_session/{session.id}")
+        self._store(_SAVE, (session.id, sealed))
 
     def marked(self, session: DtlsSession) -> None:
         """Its numbers have moved. Raises StorageError when that is not even on its way to the disk."""

@@ -99,8 +99,9 @@ class DtlsBearer:
         return True
 
     def drop(self, session: DtlsSession, reason: str) -> None:
-        """End a session."""
+        """End a session, and tell the device at once."""
         self._dtls.drop(session, reason)
+        self.flush()
 
     def flush(self) -> float | None:
         """Let out what there is and tell what happened; gives when `handle_timer` is due."""

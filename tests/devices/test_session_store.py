@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from appliance.devices.session_store import SessionStore
-from appliance.southbound.dtls.server import Established
+from appliance.southbound.dtls.server import Established, Moved
 from appliance.southbound.dtls.session import SENT_BLOCK, SENT_LEAP, DtlsSession
 from appliance.southbound.udp import UdpPeer
 from appliance.storage.database import Database
@@ -100,6 +100,17 @@ def test_a_mark_keeps_all_64_bits_of_the_window(gateway: Gateway) -> None:
     gateway.database.flush()
     assert session.seen.bit_length() == 63
     assert gateway.marks() == [(session.newest, session.seen, session.sent_below)]
+
+
+def test_a_session_is_taken_up_again_at_its_last_address(gateway: Gateway) -> None:
+    client, session = gateway.connect()
+    gateway.net.exchange(client, session, at(6000))
+    (moved,) = gateway.net.of(Moved)
+    gateway.store.moved(moved.session)
+    after, _ = gateway.restarted()
+    (again,) = after.net.server.sessions()
+    assert again.address == at(6000)
+    after.database.close()
 
 
 def test_what_has_ended_is_forgotten(gateway: Gateway) -> None:

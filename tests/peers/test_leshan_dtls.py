@@ -137,9 +137,12 @@ def test_the_session_goes_on_after_a_restart_of_the_gateway(
         leshan.expect("observed", path=TEMPERATURE)
         handshakes = nat.shaken()
         for end, value in ((gateway.kill, 30.25), (gateway.stop, 31.25)):
+            nat.rebind()
+            leshan.say("update")
+            leshan.expect("updated")
             end()
             gateway.start()
-            assert is_read(gateway, name)
+            assert is_read(gateway, name)  # where it was heard last, though it has said nothing since
             after = gateway.api.head()
             leshan.say(f"set {TEMPERATURE} {value}")
             gateway.api.until(reports(leshan, TEMPERATURE, value), after)

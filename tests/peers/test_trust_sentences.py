@@ -49,14 +49,21 @@ class Device:
         self.client.hello()
         self.transmit()
 
-    def transmit(self) -> None:
-        for data in self.client.take():
+    def transmit(self, datagrams: int | None = None) -> None:
+        """Say what there is to say, or the first so many datagrams of it."""
+        waiting = self.client.take()
+        self.client.outgoing = [] if datagrams is None else waiting[datagrams:]
+        for data in waiting[:datagrams]:
             self.said.append(data)
             self._socket.sendto(data, self._gateway)
 
-    def turn(self) -> None:
-        """Hear one datagram, and say what there is to say to it."""
+    def hear(self) -> None:
+        """One datagram."""
         self.client.receive(self._socket.recv(65536))
+
+    def turn(self) -> None:
+        """Hear, and say what there is to say to it."""
+        self.hear()
         self.transmit()
 
     def connect(self) -> None:
@@ -245,6 +252,27 @@ def test_a_revoked_identity(gateway: Gateway) -> None:
             told = rf"The key {name} of {name} was revoked on \S+ \(stolen\): give the device a new one\."
             eventually(lambda: last_failure(gateway, name), lambda text: re.fullmatch(told, text))
             assert re.fullmatch(told, contact(gateway, name, "failed"))
+
+
+def test_an_identity_that_is_revoked_during_its_handshake(gateway: Gateway) -> None:
+    with registered(gateway) as (name, first):
+        second = Device(gateway, first.client.identity.decode(), first.client.key.hex())
+        with contextlib.closing(second):
+            second.client.mtu = 1  # a record to a datagram
+            second.begin()
+            second.turn()
+            second.hear()
+            second.transmit(1)  # who it is; the proof is kept back
+            with contextlib.closing(Device(gateway, "somebody", "00")) as other:
+                other.begin()
+                other.hear()  # so what was said before is through
+            assert gateway.api.ask("POST", f"/vault/devices/{name}/revoke", {})[0] == 200
+            while not first.client.alerts:
+                first.turn()
+            second.transmit()
+            while not second.client.alerts:
+                second.turn()
+            assert second.client.done and second.client.alerts == [(1, 0)]
 
 
 # Who plays with one that is let in

@@ -68,6 +68,12 @@ class Established(NamedTuple):
     session: DtlsSession
 
 
+class Moved(NamedTuple):
+    """A device was heard from another address, which is that of its session from now on."""
+
+    session: DtlsSession
+
+
 class Ended(NamedTuple):
     """A session is gone; the reason in words."""
 
@@ -83,7 +89,7 @@ class Failed(NamedTuple):
     sentence: str
 
 
-Event = Established | Ended | Failed | Suspicious
+Event = Established | Moved | Ended | Failed | Suspicious
 
 
 class DtlsServer:
@@ -331,6 +337,7 @@ class DtlsServer:
         if number > newest and address is not session.address and address != session.address:
             session.address = address  # only a Connection ID leads here from elsewhere
             self.counts["moved"] += 1
+            self._events.append(Moved(session))
         kind, content = opened
         if kind == APPLICATION_DATA:
             self._heard_after(session)

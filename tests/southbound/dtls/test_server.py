@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.southbound.dtls import gnutls
 from appliance.southbound.dtls.gnutls import LibraryTooOld, check_library
-from appliance.southbound.dtls.server import DtlsServer, Ended, Established
+from appliance.southbound.dtls.server import DtlsServer, Ended, Established, Moved
 from appliance.southbound.dtls.trust import ServerKeys
 from appliance.southbound.settings import CoapsSettings
 from tests.southbound.dtls.authority import Authority, authority, der, server_keys, spki
@@ -674,6 +674,7 @@ def test_the_address_follows_the_newest_record() -> None:
     old = client.take()[0]
     client.send(b"new")
     assert net.raw(client.take()[0], at(6000, "203.0.113.9")) == [(b"new", session)]
+    assert net.of(Moved) == [Moved(session)]
     assert session.address == at(6000, "203.0.113.9")
     assert str(session) == "203.0.113.9:6000"
     net.server.send(b"answer", session, net.now)
@@ -681,6 +682,7 @@ def test_the_address_follows_the_newest_record() -> None:
     # An older one that was kept back by somebody changes nothing, though it counts.
     assert net.raw(old, at(6666)) == [(b"old", session)]
     assert session.address == at(6000, "203.0.113.9")
+    assert len(net.of(Moved)) == 1
 
 
 def test_a_forged_record_with_the_right_connection_id_moves_nothing() -> None:
