@@ -1,7 +1,8 @@
 """Who knocked and was not let in: the quarantine list.
 
-The law of this file: what strangers can make us remember is capped. An entry is made per name and identity,
-the oldest that waits for a person goes first, and how often somebody knocks is written once a minute at most.
+The law of this file: what strangers can make us remember is capped, and what they can make us write too. An
+entry is made per name and identity, and the oldest that waits for a person goes first. Each is written once a
+minute at most, and so many in a minute; what knocks beyond that is on the list, but not over a restart.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from appliance.storage.errors import StorageError
 log = logging.getLogger(__name__)
 
 MAX_STRANGERS: Final = 500
+MAX_WRITES: Final = 60  # within the time below; a new name costs nothing over UDP
 _WRITE_EVERY_S: Final = 60.0
 _MAX_TEXT: Final = 300
 
@@ -46,7 +48,7 @@ class Stranger:
     count: int = 1
     state: State = "waiting"
     material: dict[str, str] = field(default_factory=dict)
-    written_at: float = 0.0
+    written_at: float = 0.0  # 0: never
 
     @property
     def acceptable(self) -> bool:
@@ -78,6 +80,8 @@ class Strangers:
         self._wall = wall
         self._known: dict[tuple[str, str], Stranger] = {}  # the one seen longest ago first
         self._last_id = 0
+        self._writes = 0  # since then, because of knocks
+        self._writes_since = 0.0
 
     def __iter__(self) -> Iterator[Stranger]:
         return iter(list(self._known.values()))
@@ -92,6 +96,7 @@ class Strangers:
             except TypeError as error:
                 log.warning("an entry of the quarantine list is not readable: %s", error)
                 continue
+            stranger.written_at = stranger.last_seen_at
             self._known[stranger.endpoint_name, stranger.identity] = stranger
 
     def knock(
@@ -118,7 +123,7 @@ class Strangers:
         if material:
             stranger.material = dict(material)
         self._known[key] = stranger
-        if now - stranger.written_at >= _WRITE_EVERY_S or now < stranger.written_at:
+        if _is_due(stranger.written_at, now) and self._may_write(now):
             self._write(stranger)
         return stranger
 
@@ -172,9 +177,16 @@ class Strangers:
         rank = {"waiting": 0, "ignored": 1, "blocked": 2}
         self._drop(min(self._known.values(), key=lambda one: (rank[one.state], one.last_seen_at)))
 
+    def _may_write(self, now: float) -> bool:
+        if _is_due(self._writes_since, now):
+            self._writes, self._writes_since = 0, now
+        self._writes += 1
+        return self._writes <= MAX_WRITES
+
     def _drop(self, stranger: Stranger) -> None:
         del self._known[stranger.endpoint_name, stranger.identity]
-        self._store(_FORGET, (stranger.id,))
+        if stranger.written_at:
+            self._store(_FORGET, (stranger.id,))
 
     def _write(self, stranger: Stranger) -> None:
         stranger.written_at = self._wall()
@@ -191,6 +203,10 @@ class Strangers:
         except StorageError as error:
             # The list itself goes on in memory; a full disk is shown elsewhere.
             log.warning("the quarantine list could not be stored: %s", error)
+
+
+def _is_due(last: float, now: float) -> bool:
+    return now - last >= _WRITE_EVERY_S or now < last  # the clock may be set back
 
 
 def _iso(at: float) -> str:

@@ -1,11 +1,12 @@
-"""The quarantine list: who is on it, for how long, and whom a person can block."""
+"""The quarantine list, and how identities failed: who is on it, whom a person can block, what is written."""
 
 from __future__ import annotations
 
 import pytest
 
 from appliance.devices.errors import DeviceError
-from appliance.devices.strangers import MAX_STRANGERS, Strangers
+from appliance.devices.identity_use import IdentityUse
+from appliance.devices.strangers import MAX_STRANGERS, MAX_WRITES, Strangers
 from tests.devices.room import Room
 
 
@@ -54,7 +55,42 @@ def test_the_list_has_a_bound_and_who_is_blocked_stays(room: Room) -> None:
     for number in range(MAX_STRANGERS + 20):
         room.now += 1
         listed.knock(f"stranger-{number}", "", "192.0.2.7:1", "UDP", "No.")
-        room.database.flush()
     assert len(list(listed)) == MAX_STRANGERS
     assert listed.blocked("first", "") and listed.named("stranger-0") == []
-    assert len(list(strangers(room))) == MAX_STRANGERS
+    room.database.flush()
+    assert {one.id for one in strangers(room)} == {one.id for one in listed}
+
+
+def test_names_made_up_by_the_thousand_are_not_written_by_the_thousand(room: Room) -> None:
+    listed = strangers(room)
+    known = listed.knock("meter", "", "192.0.2.7:1", "UDP", "No.")
+    room.database.flush()
+    before = room.database.health.committed_rows
+    for number in range(5000):
+        listed.knock(f"made-up-{number}", "", "192.0.2.7:1", "UDP", "No.")
+    room.database.flush()
+    assert room.database.health.committed_rows - before <= 2 * MAX_WRITES
+    room.now += 60
+    listed.knock("meter", "", "192.0.2.7:1", "UDP", "No.")
+    room.database.flush()
+    (again,) = strangers(room).named("meter")
+    assert again.last_seen_at > known.first_seen_at
+
+
+def test_a_failure_is_written_at_once_and_changing_words_now_and_then(room: Room) -> None:
+    uses = IdentityUse(room.database, room.wall)
+    uses.failed("psk:meter", "first")
+    room.database.flush()
+    for number in range(1000):
+        uses.failed("psk:meter", f"other {number}")
+    room.database.flush()
+    before = room.database.health.committed_rows
+    stored = IdentityUse(room.database, room.wall)
+    stored.load()
+    assert (uses.get("psk:meter").text, stored.get("psk:meter").text) == ("other 999", "first")
+    room.now += 5
+    uses.failed("psk:meter", "last")
+    room.database.flush()
+    assert room.database.health.committed_rows == before + 1
+    stored.load()
+    assert stored.get("psk:meter").text == "last"
