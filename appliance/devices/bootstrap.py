@@ -162,8 +162,7 @@ class Bootstraps:
         ended = self._sessions.ended(endpoint_name)
         if ended is None or ended.ended_at is None:
             return None
-        words = ended.text if ended.state == "failed" else f"{ended.text} It has not registered with it yet."
-        return Progress(ended.state, words, ended.ended_at)
+        return Progress(ended.state, ended.text, ended.ended_at)
 
     def is_under_way(self, endpoint_name: str) -> bool:
         """Whether it is being bootstrapped now."""
@@ -171,7 +170,8 @@ class Bootstraps:
 
     def _session_of(self, endpoint_name: str) -> Session | None:
         running = self._running.get(endpoint_name)
-        return running.session if running is not None else self._waiting.get(endpoint_name)
+        session = running.session if running is not None else self._waiting.get(endpoint_name)
+        return session if session is not None and session.state == "running" else None
 
     async def stop(self) -> None:
         """End what is under way."""
@@ -204,7 +204,7 @@ class Bootstraps:
         if waiting is not None:
             self._sessions.end(waiting, "failed", words)
         running = self._running.pop(name, None)
-        if running is not None:
+        if running is not None and running.session.state == "running":
             self._sessions.end(running.session, "failed", words)
             running.task.cancel()
 
@@ -252,12 +252,16 @@ class Bootstraps:
             return
         finally:
             way.close()
-        await self._finished(session, layout, way.refused)
+        await self._finished(session, plan, layout, way.refused)
 
-    async def _finished(self, session: Session, layout: Layout, refused: int) -> None:
+    async def _finished(self, session: Session, plan: Plan, layout: Layout, refused: int) -> None:
         servers = sum(1 for instance in layout.writes if instance.path[0] == SERVER)
         noun = "server" if servers == 1 else "servers"
-        words = f"Finished: the device has {servers} {noun} and took its new configuration."
+        words = f"Finished: the device has {servers} {noun} and took its new configuration. "
+        if any(_is_own(entry) for entry in plan.servers):
+            words += "Next it registers here with it."
+        else:
+            words += "This gateway is not among them: it registers elsewhere."
         if refused:
             words += f" It refused {refused} of the further steps; they are marked."
         self._sessions.end(session, "finished", words)
@@ -292,7 +296,7 @@ class Bootstraps:
         for instance in layout.writes:
             self._sessions.step(session, "Pack", str(instance.path), "", shown(instance, client))
         reply.content(number, payload)
-        await self._finished(session, layout, 0)
+        await self._finished(session, plan, layout, 0)
 
     def _plan(self, session: Session, asked: str, code: str) -> Plan:
         plan_id = self._keyring.plan_of(session.endpoint_name)
@@ -312,7 +316,7 @@ class Bootstraps:
         entries: tuple[AnyEntry, ...] = (*plan.servers, *plan.bootstrap_servers)
         for entry in entries:
             mode = self._keyring.mode(session.endpoint_name, entry)
-            own = entry.uri == OWN_URI or "$host" in entry.uri
+            own = _is_own(entry)
             if entry.uri == OWN_URI:
                 uri = self._address.uri(source, mode)
             else:
@@ -341,6 +345,11 @@ _MODE_WORDS: Final[dict[str, str]] = {
     "oscore": "An OSCORE context",
     "nosec": "No security",
 }
+
+
+def _is_own(entry: AnyEntry) -> bool:
+    """Whether it is this gateway."""
+    return entry.uri == OWN_URI or "$host" in entry.uri
 
 
 def _check_oscore(found: Discovered, accounts: Sequence[Account]) -> None:

@@ -46,6 +46,7 @@ class VaultKeyring:
     def __init__(self, vault: Vault, unit: Unit) -> None:
         self._vault = vault
         self._unit = unit
+        self._certificates: dict[str, str] = {}  # the id of the last fresh one for this gateway, by device
 
     def plan_of(self, endpoint_name: str) -> str | None:
         """The id of its plan, None for the default one."""
@@ -88,18 +89,27 @@ class VaultKeyring:
             if mode == "est":
                 return Keys("est", server_public=self._certificate_of(entry, own))
             credential = self._fresh(endpoint_name, mode) if fresh else None
+            if credential is not None and own and mode == "x509":
+                self._certificates[endpoint_name] = credential.id
             credential = credential or self._current(endpoint_name, purpose, mode)
             return self._opened(credential, entry, own)
         except VaultError as error:
             raise KeysUnavailable(f"There is no key for {endpoint_name}: {error}.") from error
 
     def bootstrapped(self, endpoint_name: str, started_at: float) -> None:
-        """Whoever asked for it before then has got it. Raises KeysUnavailable."""
+        """Whoever asked for it before then has got it. Raises KeysUnavailable.
+
+        A fresh certificate counts from now on: when it is used, only the name in it will be known.
+        """
+        written = self._certificates.pop(endpoint_name, None)
         device = self._vault.device(endpoint_name)
-        if device is None or device.rebootstrap_asked is None or device.rebootstrap_asked > started_at:
+        if device is None:
             return
         try:
-            self._vault.rebootstrap_done(endpoint_name)
+            if written is not None:
+                self._vault.taken_over(written)
+            if device.rebootstrap_asked is not None and device.rebootstrap_asked <= started_at:
+                self._vault.rebootstrap_done(endpoint_name)
         except VaultError as error:
             raise KeysUnavailable(str(error)) from error
 

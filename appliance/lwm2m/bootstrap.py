@@ -52,7 +52,7 @@ def parse_bootstrap_request(queries: Sequence[str]) -> BootstrapRequest:
 
     Raises ``RegistrationError``: 4.00 for what has no meaning, 4.15 for a ``pct`` that we cannot write.
     """
-    endpoint_name, preferred, others = _parameters(queries, "pct")
+    endpoint_name, preferred, others = _parameters(queries, ("pct",))
     if preferred is None:
         return BootstrapRequest(endpoint_name, None, others)
     number = _format(preferred)
@@ -66,16 +66,19 @@ def parse_bootstrap_request(queries: Sequence[str]) -> BootstrapRequest:
 def parse_bootstrap_pack_request(queries: Sequence[str], accept: int | None) -> BootstrapPackRequest:
     """A Bootstrap-Pack-Request from its options (Core 1.2 §6.1.7.7).
 
-    Raises ``RegistrationError``: 4.00, 4.06.
+    Accept says in which format; so do ``acc``, as the test specification has it, and ``pct``. Raises
+    ``RegistrationError``: 4.00, 4.06.
     """
-    endpoint_name, preferred, others = _parameters(queries, "pct")
+    endpoint_name, preferred, others = _parameters(queries, ("acc", "pct"))
     wanted = accept if accept is not None else _format(preferred) if preferred is not None else None
     if wanted is not None and wanted not in _PACKABLE:
         raise RegistrationError(NOT_ACCEPTABLE, "a pack comes in content format 112, 110 or 11544")
     return BootstrapPackRequest(endpoint_name, wanted, others)
 
 
-def _parameters(queries: Sequence[str], name_of_format: str) -> tuple[str | None, str | None, Parameters]:
+def _parameters(
+    queries: Sequence[str], names_of_format: Sequence[str]
+) -> tuple[str | None, str | None, Parameters]:
     endpoint_name = preferred = None
     others: list[tuple[str, str | None]] = []
     for query in queries:
@@ -84,7 +87,7 @@ def _parameters(queries: Sequence[str], name_of_format: str) -> tuple[str | None
             if endpoint_name is not None and endpoint_name != value:
                 raise RegistrationError(BAD_REQUEST, "ep is given twice with different names")
             endpoint_name = value
-        elif name == name_of_format:
+        elif name in names_of_format:
             preferred = preferred or value
         else:
             others.append((name, value if equals else None))

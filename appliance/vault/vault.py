@@ -285,6 +285,19 @@ class Vault:
                 {name: held}, [(now, "the device", f"new {found[0].purpose} key used: {identity}", name)]
             )
 
+    def taken_over(self, credential_id: str) -> None:
+        """A device has said that it has this staged credential now: the same as if it had been used, and the
+        only way to know it of a certificate. Nothing happens when it is gone or no more staged.
+        """
+        with self._turn():
+            found = self._index.kept(credential_id)
+            held = None if found is None else self._found(found[0])
+            one = next((c for c in held.device.credentials if c.id == credential_id), None) if held else None
+            if held is not None and one is not None and one.state == "staged":
+                now, name = self._wall(), one.endpoint_name
+                what = f"new {one.purpose} key taken over: {one.identity}"
+                self._commit({name: come_into_use(held, one, now)}, [(now, "the device", what, name)])
+
     def revoke(self, endpoint_name: str, by: str, reason: str, credential_id: str | None = None) -> None:
         """Let a credential, or all of a device, open no more. Raises VaultError."""
         with self._turn():

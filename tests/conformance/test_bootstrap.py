@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import cbor2
 import pytest
 from aiocoap.numbers import codes
@@ -18,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from tests.conformance.bootstrapping import TLV, Bootstrapping
-from tests.conformance.unit import Unit
+from tests.conformance.unit import Unit, until
 
 PKCS10, PKIX_CERT = 286, 287
 
@@ -84,6 +82,17 @@ def test_int_2_client_initiated_bootstrap_full_certificate(unit: Unit) -> None:
     assert wire.dtls.server_chain[0] == client.value("/0/1/4")
     client.register(wire)
     assert unit.is_registered("int-2")
+    # A second bootstrap brings another one, and the first opens no more.
+    old = client.value("/0/1/3"), client.value("/0/1/5")
+    client.bootstrap(unit.certificate_of(flashed))
+    client.register(unit.given(client))
+    wanted = [("bootstrap", "active"), ("server", "revoked"), ("server", "active")]
+    until(
+        lambda: [(one["purpose"], one["state"]) for one in unit.device("int-2")["credentials"]],
+        lambda states: states == wanted,
+    )
+    with pytest.raises(OSError):
+        unit.certificate(*old)
 
 
 def test_int_4_bootstrap_delete(unit: Unit) -> None:
@@ -114,10 +123,7 @@ def test_int_5_server_initiated_bootstrap(unit: Unit) -> None:
     # It comes back, and is not asked once more.
     client.register(wire)
     assert unit.session("int-5")["state"] == "finished"
-    deadline = time.monotonic() + 10
-    while unit.device("int-5")["rebootstrap_asked_at"] is not None:
-        assert time.monotonic() < deadline, "the wish stands still"
-        time.sleep(0.05)
+    until(lambda: unit.device("int-5"), lambda seen: seen["rebootstrap_asked_at"] is None)
     assert unit.is_registered("int-5")
 
 

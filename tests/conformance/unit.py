@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,6 +31,16 @@ PLANS: dict[str, dict[str, Any]] = {
 }
 
 Json = dict[str, Any]
+Seen = TypeVar("Seen")
+
+
+def until(look: Callable[[], Seen], wanted: Callable[[Seen], bool]) -> Seen:
+    """What is seen once it is as wanted."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not wanted(seen := look()):
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.02)
+    return seen
 
 
 class Unit:
@@ -71,13 +82,12 @@ class Unit:
 
     def session(self, name: str) -> Json:
         """The last bootstrap session of a device, once it is over."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
+
+        def last() -> Json:
             found = self.ask("GET", f"/bootstrap/sessions?endpoint_name={name}&limit=1")["sessions"]
-            if found and found[0]["state"] != "running":
-                return dict(found[0])
-            time.sleep(0.02)
-        raise AssertionError("the session did not end")
+            return dict(found[0]) if found else {}
+
+        return until(last, lambda session: session.get("state", "running") != "running")
 
     def is_registered(self, name: str) -> bool:
         """Whether the page shows it as registered."""

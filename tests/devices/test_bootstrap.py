@@ -46,7 +46,10 @@ def test_the_request_is_answered_before_anything_is_asked_and_finish_ends_it(ben
         session = await bench.ended()
         assert session["state"] == "finished", session
         assert session["endpoint_name"] == "meter-1"
-        assert session["text"] == "Finished: the device has 1 server and took its new configuration."
+        assert session["text"] == (
+            "Finished: the device has 1 server and took its new configuration. "
+            "Next it registers here with it."
+        )
         assert session["plan"] == {"id": "default", "name": "Default"}
         assert bench.steps() == ["Request /bs", "Discover /", "Key", "Write /0/1", "Write /1/0", "Finish /bs"]
         assert all(step["ok"] for step in session["steps"])
@@ -54,10 +57,7 @@ def test_the_request_is_answered_before_anything_is_asked_and_finish_ends_it(ben
         assert not bench.bootstraps.is_under_way("meter-1")
         progress = bench.bootstraps.progress("meter-1")
         assert progress is not None
-        assert (progress.state, progress.text) == (
-            "finished",
-            f"{session['text']} It has not registered with it yet.",
-        )
+        assert (progress.state, progress.text) == ("finished", session["text"])
         bench.bootstraps.registered("meter-1")
         assert bench.bootstraps.progress("meter-1") is None
 
@@ -395,6 +395,17 @@ def test_a_device_that_never_registers_is_told_to_wait_and_a_person_why(bench: B
             await device.request()
         bench.bootstraps.registered("meter-1")
         assert (await device.request()).code == codes.CHANGED
+
+    bench.run(run())
+
+
+def test_a_device_that_is_sent_to_another_server_is_not_waited_for(bench: Bench) -> None:
+    async def run() -> None:
+        bench.plan(servers=[{"uri": "coap://192.0.2.9", "security": "nosec"}])
+        await (await begun(bench)).play()
+        assert (await bench.ended())["text"].endswith(
+            "This gateway is not among them: it registers elsewhere."
+        )
 
     bench.run(run())
 

@@ -178,6 +178,20 @@ def test_a_device_that_the_vault_does_not_know_gets_no_key(bunch: Bunch, mode: M
     bunch.keyring.bootstrapped(NAME, bunch.now)
 
 
+def test_a_certificate_counts_once_the_device_has_said_that_it_has_it(bunch: Bunch) -> None:
+    bunch.add(NewCredential("bootstrap", "psk"))
+    for number in range(2):
+        bunch.keyring.keys(NAME, FRESH, "x509", True)
+        assert bunch.states()[-1] == ("server", "staged")
+        bunch.keyring.bootstrapped(NAME, bunch.now)
+        assert bunch.states() == [
+            ("bootstrap", "active"),
+            *[("server", "revoked")] * number,
+            ("server", "active"),
+        ]
+    bunch.keyring.bootstrapped(NAME, bunch.now)  # of nothing that was written
+
+
 def test_what_people_change_about_a_device_is_told_from_what_bootstraps_change(bunch: Bunch) -> None:
     bunch.add(NewCredential("bootstrap", "psk"), NewCredential("server", "psk"))
     before = bunch.keyring.decided(NAME)

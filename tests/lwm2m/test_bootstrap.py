@@ -85,7 +85,8 @@ def test_a_name_that_is_none_is_4_00(queries: list[str]) -> None:
 
 def test_a_pack_comes_in_a_format_that_names_its_paths() -> None:
     assert parse_bootstrap_pack_request(["ep=a"], None) == BootstrapPackRequest("a")
-    assert parse_bootstrap_pack_request(["ep=a", "pct=110"], None).content_format == SENML_JSON
+    for name in ("pct", "acc"):
+        assert parse_bootstrap_pack_request(["ep=a", f"{name}=110"], None).content_format == SENML_JSON
     assert parse_bootstrap_pack_request(["ep=a", "pct=110"], LWM2M_CBOR).content_format == LWM2M_CBOR
     with pytest.raises(RegistrationError) as refused:
         parse_bootstrap_pack_request(["ep=a"], TLV)
