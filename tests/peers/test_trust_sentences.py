@@ -290,6 +290,19 @@ def test_a_replayed_record(gateway: Gateway) -> None:
         assert address(gateway, name) == device.address
 
 
+def test_a_replay_to_a_device_that_has_not_registered_stands_beside_its_key(gateway: Gateway) -> None:
+    name = fresh_name("meter")
+    made = added(gateway, name, "psk")
+    with contextlib.closing(Device(gateway, made["psk_identity"], made["psk_key_hex"])) as device:
+        device.connect()
+        device.client.send(b"\x40\x00\x00\x01")  # a ping, RFC 7252 §4.3
+        device.transmit()
+        device.hear()
+        stranger = said_from_elsewhere(gateway, device.said[-1])
+        told = f"A record of psk:{name} was said again from {stranger}, while the device is at "
+        assert contact(gateway, name, "failed").startswith(f"{told}{device.address}: ")
+
+
 def test_a_spoofed_connection_id(gateway: Gateway) -> None:
     with registered(gateway) as (name, device):
         device.client.send(b"a record that does not arrive")
