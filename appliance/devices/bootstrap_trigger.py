@@ -40,7 +40,7 @@ _MOST: Final = 1_000_000
 class _Wish:
     """What one device shall do, and how far that is. Times are monotonic but for ``asked_at``."""
 
-    __slots__ = ("asked_at", "is_over", "task", "times", "told_at")
+    __slots__ = ("asked_at", "is_over", "refused", "task", "times", "told_at")
 
     def __init__(self, asked_at: float) -> None:
         self.asked_at = asked_at
@@ -48,6 +48,7 @@ class _Wish:
         self.told_at = float("-inf")
         self.task: Task | None = None
         self.is_over = False  # nothing more is done for it
+        self.refused: set[str] = set()  # triggers that are not ours to execute
 
 
 class Rebootstraps:
@@ -161,7 +162,8 @@ class Rebootstraps:
         wish.told_at = self._monotonic()
         if self._under_way(name):
             return False  # its end may be what was wished
-        path = _trigger_of(registration)
+        triggers = _triggers_of(registration)
+        path = next((one for one in triggers if str(one) not in wish.refused), triggers[0])
         if wish.times >= _MAX_TIMES:
             wish.is_over = True
             self._give_up(
@@ -206,6 +208,15 @@ class Rebootstraps:
         if task.state == "cancelled":
             wish.is_over = True  # somebody does not want it, or it is done
         elif code.startswith(("4", "5")):
+            wish.refused.add(task.shown_path)
+            registration = self._registry.named(name)
+            if registration is not None and any(
+                str(path) not in wish.refused for path in _triggers_of(registration)
+            ):
+                # A device with several servers lets each one execute only what is its own (§8.2).
+                wish.told_at = float("-inf")
+                wish.times -= 1
+                return
             wish.is_over = True
             self._give_up(
                 name,
@@ -222,7 +233,7 @@ class Rebootstraps:
         self._sessions.end(session, "failed", words)
 
 
-def _trigger_of(registration: Registration) -> Path:
-    """The trigger of the first server account that the device lists."""
+def _triggers_of(registration: Registration) -> list[Path]:
+    """The triggers of the server accounts that the device lists; one of them is ours."""
     listed = sorted(path[1] for path in registration.client.objects.instances if path[0] == SERVER)
-    return Path(SERVER, listed[0] if listed else 0, _TRIGGER)
+    return [Path(SERVER, number, _TRIGGER) for number in listed or (0,)]
