@@ -323,7 +323,7 @@ class Bootstraps:
                 uri = entry.uri.replace("$host", self._address.host(source)) if own else entry.uri
             keys = await asyncio.to_thread(self._keyring.keys, session.endpoint_name, entry, mode, own)
             accounts.append(Account(entry, uri, keys))
-            words = f"{_MODE_WORDS[keys.mode]} for {uri}"
+            words = f"{_MODE_WORDS[keys.mode]}{_identity_of(keys)} for {uri}"
             if source.identity is None and (keys.secret or keys.oscore is not None):
                 words += "; it goes in clear, since the device bootstraps without security"
             self._sessions.step(session, "Key", "", "", f"{words}.")
@@ -345,6 +345,12 @@ _MODE_WORDS: Final[dict[str, str]] = {
     "oscore": "An OSCORE context",
     "nosec": "No security",
 }
+
+
+def _identity_of(keys: Keys) -> str:
+    """What a server knows a pre-shared key by, which is no secret."""
+    text = keys.public.decode(errors="replace") if keys.mode == "psk" else ""
+    return f" with the identity {text}" if text.isprintable() and text else ""
 
 
 def _is_own(entry: AnyEntry) -> bool:

@@ -28,6 +28,7 @@ PLANS: dict[str, dict[str, Any]] = {
     },
     "est": {"servers": [{"security": "est"}]},
     "fleet": {},
+    "elsewhere": {},
 }
 
 Json = dict[str, Any]

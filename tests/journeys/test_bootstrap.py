@@ -84,6 +84,40 @@ def test_a_device_that_answers_finish_with_4_06(unit: Unit) -> None:
     assert contact(unit, "wrong")["state"] == "registered"
 
 
+def test_a_device_is_moved_to_another_server(unit: Unit, tmp_path_factory: pytest.TempPathFactory) -> None:
+    flashed = unit.add("mover", "psk", bootstrap=True, plan="elsewhere")["bootstrap"]
+    client = Bootstrapping("mover")
+    client.refuses = lambda what: codes.CHANGED if what == "POST /1/0/9" else None
+    client.bootstrap(unit.psk_of(flashed))
+    wire = unit.given(client)
+    client.register(wire)
+    # A new key is made, the other server is told it, and the plan says where to go; the device goes on.
+    made = unit.ask("POST", "/vault/devices/mover/rotate", {"purpose": "server", "how": "staged"})
+    key = {name: made["provisioning"][name] for name in ("psk_identity", "psk_key_hex")}
+    other = Unit(tmp_path_factory.mktemp("other") / "state")
+    try:
+        other.add("mover", "psk", **key)
+        uri = f"coaps://192.0.2.9:{other.house.coaps_port}"
+        server = {"uri": uri, "security": "psk", "key": "current"}
+        unit.ask(
+            "PUT", f"/bootstrap/plans/{unit.plans['elsewhere']}", {"name": "elsewhere", "servers": [server]}
+        )
+        assert unit.is_registered("mover")
+        unit.ask("POST", "/vault/devices/mover/rebootstrap")
+        client.serve(wire)
+        client.bootstrap(unit.psk_of(flashed))
+        assert client.value("/0/1/0") == uri.encode()
+        client.register(other.given(client))
+        assert contact(other, "mover")["text"] == f"Registered over DTLS, psk:{key['psk_identity']}."
+        told = until(lambda: contact(unit, "mover"), lambda seen: seen["state"] == "waiting")
+        assert told["text"].endswith("This gateway is not among them: it registers elsewhere.")
+        steps = unit.session("mover")["steps"]
+        (step,) = [one for one in steps if one["what"] == "Key"]
+        assert step["text"] == f"A pre-shared key with the identity {key['psk_identity']} for {uri}."
+    finally:
+        assert other.stop() == 0
+
+
 class Member:
     """A device of a fleet: told to bootstrap it does so, and registers with what it is given."""
 
