@@ -176,3 +176,88 @@ def test_strangers_are_counted_and_decided_about(page: Any) -> None:
     assert sent(page, "POST", "/vault/devices") == [
         {"endpoint_name": "meter-77", "security": "psk", "psk_identity": "meter-77"}
     ]
+
+
+def test_a_plan_is_written_checked_and_kept(page: Any) -> None:
+    page.open("#/security/bootstrap")
+    page.until_text(".plan-grid", "Heating, two servers")
+    page.button("New plan")
+    page.until_text(".lint", "The plan needs a name")
+    assert page.js("return document.querySelector('.plan-form button[type=submit]').disabled")
+    page.fill(".plan-fields .field .input", "Meters")
+    page.until_text(".lint", "This plan can be kept")
+    page.js(
+        "const one = [...document.querySelectorAll('.entry select')][0]; one.value = 'nosec';"
+        "one.dispatchEvent(new Event('change'))"
+    )
+    page.until_text(".lint", "Server 1: without security everybody reads")
+    page.until_text(".entry .entry-told", "without security everybody reads")
+    page.button("Go to it: Server 1: without security everybody reads what the device says.")
+    assert page.js("return document.activeElement.closest('.entry') !== null")
+    page.button("Add value", ".plan-form")
+    page.fill(".entry-row .field:nth-child(1) .input", "/3/0/14")
+    page.fill(".entry-row .field:nth-child(2) .input", "+02:00")
+    page.button("Add access control", ".plan-form")
+    page.click("[aria-label='All others: Read']")
+    page.until("return !document.querySelector('.plan-form button[type=submit]').disabled")
+    page.click(".plan-form button[type=submit]")
+    page.until_text(".plan-grid", "Meters")
+    (kept,) = sent(page, "POST", "/bootstrap/plans")
+    assert kept["servers"][0] | {"security": "nosec", "uri": "$uri"} == kept["servers"][0]
+    assert kept["writes"] == {"/3/0/14": "+02:00"}
+    assert kept["access_control"] == [{"object_id": 3, "instance_id": 0, "owner": 1, "rights": {"0": 1}}]
+
+
+def test_a_plan_goes_out_and_comes_in_as_json(page: Any) -> None:
+    page.open("#/security/plan/p1")
+    page.until_text(".lint", "This plan can be kept")
+    page.click("details.card summary")
+    page.until("return document.querySelector('details.card textarea').value.includes('maker.example')")
+    page.js("document.querySelector('details.card textarea').value = '{\"name\": '")
+    page.button("Take it into the form")
+    page.until_text("details.card .form-error", "This is no JSON")
+    page.js(
+        "document.querySelector('details.card textarea').value ="
+        ' \'{"name": "Brought", "servers": [{"lifetime_s": 60}], "writes": {"/3/0/14": "5"}}\''
+    )
+    page.button("Take it into the form")
+    page.until("return document.querySelectorAll('.plan-form .entry').length === 1")
+    page.until_text(".lint", "This plan can be kept")
+    page.click(".plan-form button[type=submit]")
+    page.until_text(".plan-grid", "Brought")
+    (kept,) = sent(page, "PUT", "/bootstrap/plans/p1")
+    assert (kept["servers"][0]["lifetime_s"], kept["writes"]) == (60, {"/3/0/14": "5"})
+
+
+def test_a_session_is_watched_and_played_again(page: Any) -> None:
+    number = page.gateway.trust.session("meter-17", 2)
+    page.open("#/security/bootstrap")
+    page.until_text(".session-list", "meter-17")
+    page.js(f"location.hash = '#/security/session/{number}'")
+    page.until("return document.querySelectorAll('.step').length === 2")
+    with page.gateway.lock:
+        page.gateway.trust.step(number)
+    page.until("return document.querySelectorAll('.step').length === 3")
+    page.js("location.hash = '#/security/session/1'")
+    page.until_text(".session-end.finished", "all it needs")
+    page.until_text(".step.bad", "4.05")
+    page.button("One step back", ".replay")
+    page.until_text(".replay-count", "6 of 7")
+    assert page.js("return document.querySelectorAll('.step.to-come[aria-hidden=true]').length") == 1
+    assert "4.05" in page.text(".step.now")
+    page.button("Play it again", ".replay")
+    page.until_text(".replay-count", "7 of 7")
+    page.until("return document.querySelectorAll('.step.to-come').length === 0")
+
+
+def test_a_group_is_bootstrapped_anew_when_it_is_meant(page: Any) -> None:
+    page.open("#/security/bootstrap")
+    page.button("Bootstrap many anew")
+    page.until_text("dialog", "Which devices")
+    page.js("document.querySelector('dialog select').value = 'g:water'")
+    page.button("Start", "dialog")
+    page.until_text("dialog .form-error", "Tick the box")
+    page.click("dialog input[type=checkbox]")
+    page.button("Start", "dialog")
+    page.until_text("body", "2 devices are asked")
+    assert sent(page, "POST", "/vault/rebootstrap") == [{"group": "water"}]

@@ -14,8 +14,11 @@ const VIEWS = {
   device: ["keys", async () => (await import("./device.js")).DeviceView],
   add: ["keys", async () => (await import("./add.js")).AddView],
   quarantine: ["quarantine", async () => (await import("./quarantine.js")).QuarantineView],
+  bootstrap: ["bootstrap", async () => (await import("./bootstrap.js")).BootstrapView],
+  plan: ["bootstrap", async () => (await import("./plan.js")).PlanView],
+  session: ["bootstrap", async () => (await import("./session.js")).SessionView],
 };
-const TABS = [["keys", "key"], ["quarantine", "user"]];
+const TABS = [["keys", "key"], ["quarantine", "user"], ["bootstrap", "download"]];
 const FOR_ADMINS = new Set(["audit", "permissions"]);
 
 export class SecurityPage {
