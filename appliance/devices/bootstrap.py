@@ -26,7 +26,7 @@ from appliance.devices.bootstrap_tries import MAX_TRIES, Tries
 from appliance.devices.bootstrap_way import SESSION_S, BootstrapFailed, Way, list_of, shown
 from appliance.devices.plans import Plans
 from appliance.lwm2m import content_format as formats
-from appliance.lwm2m.bootstrap import SERVER, Discovered, Keys, Mode
+from appliance.lwm2m.bootstrap import OSCORE, SECURITY, SERVER, Discovered, Keys, Mode
 from appliance.lwm2m.bootstrap_layout import Account, Layout, lay_out
 from appliance.lwm2m.bootstrap_plan import OWN_URI, BootstrapServerEntry, Plan, ServerEntry
 from appliance.lwm2m.codecs import CodecError, encode
@@ -359,13 +359,13 @@ def _is_own(entry: AnyEntry) -> bool:
 
 
 def _check_oscore(found: Discovered, accounts: Sequence[Account]) -> None:
-    if (
-        found.known
-        and found.version == "1.0"
-        and any(account.keys.oscore is not None for account in accounts)
-    ):
+    """OSCORE came with LwM2M 1.1. Leshan's client has it and lists object 21, but says that it speaks 1.0."""
+    if not found.known or all(account.keys.oscore is None for account in accounts):
+        return
+    if found.object_version(SECURITY) == "1.0" or (found.version == "1.0" and OSCORE not in found.instances):
         raise BootstrapFailed(
-            "The device speaks LwM2M 1.0, which has no OSCORE: give it a plan with another security."
+            f"The device speaks LwM2M {found.version} and has no OSCORE: give it a plan with another "
+            "security."
         )
 
 

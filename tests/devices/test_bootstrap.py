@@ -15,6 +15,7 @@ from appliance.devices.bootstrap_tries import MAX_TRIES
 from appliance.devices.errors import DeviceError
 from appliance.lwm2m.codecs import decode
 from appliance.lwm2m.path import Path
+from appliance.lwm2m.values import ObjectLink
 from tests.devices.bootstrap_bench import LINKS, MODEL, SECRET, Bench, Device, named, written
 
 USUAL = ["GET /", "PUT /0/1", "PUT /1/0", "POST /bs"]
@@ -527,12 +528,29 @@ def test_a_plan_or_a_port_that_is_missing_is_said_so(bench: Bench) -> None:
     bench.run(run())
 
 
-def test_oscore_is_nothing_for_a_client_of_1_0(bench: Bench) -> None:
+@pytest.mark.parametrize("links", [b'lwm2m="1.0",</0/0>', b"</>;lwm2m=1.0,</0/0>,</21>;ver=2.0"])
+def test_oscore_is_nothing_for_a_client_of_1_0(bench: Bench, links: bytes) -> None:
     async def run() -> None:
         bench.keyring.auto = "oscore"
         device = await begun(bench)
-        device.answer(await device.next(), codes.CONTENT, b'lwm2m="1.0",</0/0>')
+        device.answer(await device.next(), codes.CONTENT, links)
         assert "has no OSCORE" in (await bench.ended())["text"]
+
+    bench.run(run())
+
+
+def test_oscore_is_for_a_client_that_has_the_objects_whatever_version_it_names(bench: Bench) -> None:
+    async def run() -> None:
+        bench.keyring.auto = "oscore"
+        device = await begun(bench)
+        leshan = b"</>;lwm2m=1.0,</0>;ver=1.2,</0/0>,</1>,</3>;ver=1.2,</3/0>,</21>;ver=2.0"
+        device.answer(await device.next(), codes.CONTENT, leshan)
+        asked = [await device.next()]
+        while asked[-1].code == codes.PUT:
+            device.answer(asked[-1], codes.CHANGED)
+            asked.append(await device.next())
+        assert [named(one) for one in asked] == ["PUT /21/0", "PUT /0/1", "PUT /1/0", "POST /bs"]
+        assert written(asked[1])["/0/1/17"] == ObjectLink(21, 0)
 
     bench.run(run())
 
