@@ -201,6 +201,8 @@ class Exchanges:
         options = message.options
         if message.code in (coap.FETCH, coap.PATCH, coap.IPATCH):
             return self._composite(message, name)
+        if message.code == coap.POST and option.uri_path(options) == ["bs"]:
+            return Subject("Bootstrap-Finish", "", None, "", "", "text")
         prefix, path = self._place(option.uri_path(options), name)
         if path is None:
             target = "/" + "/".join(option.uri_path(options))

@@ -139,6 +139,9 @@ def test_operations_in_the_words_of_lwm2m() -> None:
     log.put(False, coap.IPATCH, "/", b"[]", b"l", (option.CONTENT_FORMAT, 110))
     log.put(True, coap.POST, "/dp", b"[]", b"m", (option.CONTENT_FORMAT, 110))
     log.put(True, coap.DELETE, "/rd/abcdefghijkl", b"", b"n")
+    log.put(True, coap.POST, "/bs", b"", b"o", (option.URI_QUERY, b"ep=kitchen"))
+    log.put(False, coap.POST, "/bs", b"", b"p")
+    log.put(True, coap.CHANGED, "", b"", b"p")
     assert log.summaries() == [
         "Register",
         "Register: 2.01 Created",
@@ -160,6 +163,9 @@ def test_operations_in_the_words_of_lwm2m() -> None:
         "Write-Composite /",
         "Send",
         "Deregister",
+        "Bootstrap-Request",
+        "Bootstrap-Finish",
+        "Bootstrap-Finish: 2.04 Changed",
     ]
 
 
