@@ -37,6 +37,7 @@ from appliance.devices.gateway import Gateways
 from appliance.devices.identity_use import IdentityUse
 from appliance.devices.models import ModelStore
 from appliance.devices.observations import Observations, parse_observe_paths
+from appliance.devices.oscore_store import OscoreContexts, OscoreKeeper
 from appliance.devices.plans import Plans
 from appliance.devices.presence import Presence
 from appliance.devices.profiles import Profiles
@@ -59,6 +60,7 @@ from appliance.southbound.dtls.gnutls import LibraryTooOld, check_library
 from appliance.southbound.dtls.server import DtlsServer
 from appliance.southbound.dtls.trust import ServerKeys
 from appliance.southbound.log import ProtocolLog
+from appliance.southbound.oscore.context import LiveContexts
 from appliance.southbound.server import EXCHANGE_LIFETIME_S, LwM2MServer, ServedFile
 from appliance.storage.backup import make_backup, restore_backup
 from appliance.storage.database import Database
@@ -162,9 +164,17 @@ class Appliance:
         definitions = Definitions.registered()
         models = ModelStore(self.state / "models", definitions)
         models.load()
-        gate = Gate(self._doorkeeper(), self.strangers, self.uses, self.vault)
+        doorkeeper = self._doorkeeper()
+        gate = Gate(doorkeeper, self.strangers, self.uses, self.vault)
         dtls = self._dtls(gate)
         self.server = LwM2MServer(self.settings.coap, definitions, loop, self.wall, self.settings.coaps, dtls)
+        self.oscore = OscoreContexts(self.vault, doorkeeper, self.strangers, self.uses)
+        self.oscore.look(self.vault.devices())
+        keeper = OscoreKeeper(self.database, self.state, self.authority.now)
+        keeper.open(self.vault.devices())
+        self.server.protect(
+            LiveContexts(self.oscore, keeper, generation=keeper.generation, failed=self.oscore.failed)
+        )
         self.registry = Registry(self.database, self.server, self.settings.devices.expiry_grace_s)
         translation = Translation(self.broker, self.wall)
         templates = Templates(self.state)
@@ -400,6 +410,7 @@ class Appliance:
                     self.security.vault_changed(changed)
                 if self.vault.version() != version:
                     version = self.vault.version()
+                    self.oscore.look(self.vault.devices())
                     self.rebootstraps.check(self.vault.devices())
             except Exception:  # the task of a room ends here: a damaged file must not end the watch for good
                 log.exception("the vault could not be read; trying again")

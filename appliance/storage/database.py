@@ -260,6 +260,13 @@ class Database:
         except sqlite3.Error as error:
             raise StorageError(f"cannot read the database: {error}") from error
 
+    def identity(self) -> str:
+        """Which database this is: a new one, one from a backup and one that had to be repaired are others.
+        Raises StorageError.
+        """
+        ((value,),) = self.read("SELECT value FROM meta WHERE name = 'database_id'")
+        return str(value)
+
     def backup(self, target: Path) -> None:
         """Write a consistent copy to a new file while the database serves. Raises StorageError."""
         copy_database(self.path, target)

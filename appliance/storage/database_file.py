@@ -125,13 +125,16 @@ def check_database(path: Path) -> list[str]:
 
 
 def forget_the_moment(connection: sqlite3.Connection) -> None:
-    """Empty the tables that must not go on from an older state (see `OF_THE_MOMENT`) in a copy of a database.
+    """Empty the tables that must not go on from an older state (see `OF_THE_MOMENT`) in a copy of a database,
+    and take its id away: a copy is another database.
 
     A database of an older schema has none. Raises sqlite3.Error.
     """
     for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'").fetchall():
         if name in OF_THE_MOMENT:
             connection.execute(f"DELETE FROM {name}")
+        elif name == "meta":
+            connection.execute("DELETE FROM meta WHERE name = 'database_id'")
 
 
 def schema_scripts() -> list[str]:
@@ -197,6 +200,10 @@ def _open_sound(path: Path, settings: StorageSettings, *, check: bool) -> Connec
         connection.execute(f"PRAGMA max_page_count={settings.max_size_mb * 1024 * 1024 // page_size}")
         connection.execute("PRAGMA cache_size=-1024")
         migrate(connection)
+        # Before rows of a damaged file are saved into it, so that it does not get the id of that one.
+        connection.execute(
+            "INSERT OR IGNORE INTO meta(name, value) VALUES ('database_id', ?)", (os.urandom(16).hex(),)
+        )
     except BaseException:
         connection.close()
         raise

@@ -111,6 +111,18 @@ class Doorkeeper:
             return verdict  # believed, but nobody's yet: the registration is what is refused then
         return self._refusal(credential.identity, credential, CERTIFICATE_REVOKED)
 
+    def oscore(self, identity: str) -> Verdict:
+        """Whether the OSCORE context with this identity string may be used (RFC 8613)."""
+        credential = self._vault.by_identity(identity)
+        if credential is None:
+            return Verdict(
+                identity,
+                f"No device has the OSCORE Sender ID {_shown(identity)}: correct it in the device, or add "
+                "the device here with its ids and its Master Secret.",
+                ACCESS_DENIED,
+            )
+        return self._refusal(identity, credential, ACCESS_DENIED)
+
     def _refusal(self, identity: str, credential: Credential, alert: int) -> Verdict:
         """The verdict of the vault itself on a credential it has."""
         name = credential.endpoint_name

@@ -21,7 +21,8 @@ from appliance.southbound.oscore.keys import ContextMaterial, Keys, NoKeys, repl
 BLOCK: Final = 256  # numbers reserved at a time: a write for each 128 requests of ours
 MAX_NUMBER: Final = (1 << 40) - 1  # §7.2.1
 ECHO_BYTES: Final = 8  # RFC 9175 §2.3
-GENERATION: Final = 1 << 32  # by so much numbers go up with each restored database
+GENERATION: Final = 1 << 20  # by so much numbers go up with each generation
+_LEAP = 1 << 32  # and by so much when what was kept is damaged
 
 _MAX_WAITING = 64
 _MAX_OFFERS = 4
@@ -32,6 +33,9 @@ class Contexts(Protocol):
 
     def find(self, kid: bytes, kid_context: bytes | None) -> ContextMaterial | None:
         """The context of the client with that Sender ID; ``kid_context`` None: it said none (§5.2)."""
+
+    def refusal(self, kid: bytes, kid_context: bytes | None) -> tuple[str, str]:
+        """Whom `find` gave nothing for, by its identity, and why: a sentence for the operator."""
 
 
 class Keeper(Protocol):
@@ -96,7 +100,7 @@ class Context:
             unused = bool(kept["unused"])
         except (ValueError, KeyError, TypeError, NoKeys):
             # Not ours, or damaged: nobody knows which numbers were used.
-            upward, window, same, heard, unused = self._next + GENERATION, {}, False, 0, False
+            upward, window, same, heard, unused = self._next + _LEAP, {}, False, 0, False
             keys = self.keys
         self._kept = True
         self.unused = unused and same
@@ -200,8 +204,8 @@ class Context:
 class LiveContexts:
     """All contexts that were needed since the start; shared by everything that speaks OSCORE.
 
-    ``generation`` counts restored and new databases: with each of them numbers go up by `GENERATION`, as
-    those used meanwhile are not known, and windows are known no more.
+    ``generation`` of an identity goes up with each restored or new database: numbers then begin at that many
+    times `GENERATION`, as those used meanwhile are not known, and windows are known no more.
     """
 
     def __init__(
@@ -209,7 +213,7 @@ class LiveContexts:
         contexts: Contexts,
         keeper: Keeper,
         *,
-        generation: int = 0,
+        generation: Callable[[str], int] = lambda identity: 0,
         failed: Callable[[str, str, str], None] = lambda identity, address, sentence: None,
     ) -> None:
         self._contexts = contexts
@@ -226,12 +230,16 @@ class LiveContexts:
         context = self._live.get(material.identity)
         if context is None or (context.material is not material and context.material != material):
             try:
-                context = Context(material, self.keeper, self._generation)
+                context = Context(material, self.keeper, self._generation(material.identity))
             except NoKeys as error:
                 self.failed(material.identity, "", f"The OSCORE keys cannot be used: {error}.")
                 return None
             self._live[material.identity] = context
         return context
+
+    def refusal(self, kid: bytes, kid_context: bytes | None) -> tuple[str, str]:
+        """As `Contexts.refusal`."""
+        return self._contexts.refusal(kid, kid_context)
 
     def save(self) -> None:
         """An orderly stop: after it, no number has to be skipped."""

@@ -222,13 +222,8 @@ class Oscore:
         context = self._contexts.find(header.kid, header.kid_context)
         if context is None:
             self._refuse(message, peer, UNAUTHORIZED, "Security context not found")
-            self._tell(
-                _named(header),
-                peer,
-                "No OSCORE context is known with the id that the device sent; add the device, or correct its "
-                "Sender ID.",
-                now,
-            )
+            who, sentence = self._contexts.refusal(header.kid, header.kid_context)
+            self._tell(who, peer, sentence, now)
             return
         number = int.from_bytes(header.partial_iv, "big")
         if context.known and not context.admits(number):
@@ -701,12 +696,6 @@ def _stored(asked: _Asked) -> str:
         "newest": asked.newest,
     }
     return json.dumps(state, separators=(",", ":"))
-
-
-def _named(header: Header) -> str:
-    """What a stranger calls itself."""
-    name = "kid " + (header.kid or b"").hex()
-    return name if header.kid_context is None else f"{name}/{header.kid_context.hex()}"
 
 
 def _text_behind(data: bytes) -> str:

@@ -73,6 +73,10 @@ class Book:
                 return material
         return None
 
+    def refusal(self, kid: bytes, kid_context: bytes | None) -> tuple[str, str]:
+        context = "" if kid_context is None else f"/{kid_context.hex()}"
+        return f"kid {kid.hex()}{context}", "No device has this Sender ID."
+
 
 class Gateway:
     """A CoAP machine behind OSCORE."""
@@ -92,7 +96,7 @@ class Gateway:
         self.live = LiveContexts(
             self.book,
             self.shelf,
-            generation=generation,
+            generation=lambda identity: generation,
             failed=lambda *told: self.failures.append(told),
         )
         self.oscore = Oscore(self.live, reliable=reliable, wake=self._wake)
