@@ -78,9 +78,15 @@ class Rebootstraps:
         self._restored: dict[str, Task] | None = None  # triggers of before our start, by device
 
     def check(self, devices: Iterable[Device]) -> None:
-        """The vault has changed: somebody may have asked."""
+        """The vault has changed, and these are all devices in it: somebody may have asked."""
+        gone = dict(self._wishes)
         for device in devices:
             self._wish_of(device)
+            gone.pop(device.endpoint_name, None)
+        for name, wish in gone.items():
+            del self._wishes[name]
+            if wish.task is not None:
+                self._tasks.cancel(wish.task.id)
         self.tick()
 
     def tick(self) -> None:

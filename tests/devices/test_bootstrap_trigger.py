@@ -153,6 +153,19 @@ def test_a_device_that_comes_by_itself_is_not_told_any_more(bench: Bench) -> Non
     assert [task.state for task in room.tasks.find(endpoint_name="d")] == ["cancelled"]
 
 
+def test_a_device_that_leaves_the_vault_is_not_told_any_more(bench: Bench) -> None:
+    room = bench.room
+    device = room.device("d")
+    device.post(("rd",), ("ep=d", "lt=3000", "lwm2m=1.1", "b=U", "Q"), LINKS)
+    room.now += 200
+    room.presence.fall_asleep()
+    bench.ask()
+    bench.wishes.asked.clear()
+    bench.trigger.check([])
+    assert triggers(device.update()) == []
+    assert [task.state for task in room.tasks.find(endpoint_name="d")] == ["cancelled"]
+
+
 def test_a_device_that_is_being_bootstrapped_is_not_told_to(bench: Bench) -> None:
     device = bench.room.device("d")
     bench.wishes.asked["d"] = 1.0
