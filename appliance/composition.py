@@ -401,13 +401,16 @@ class Appliance:
     async def _watch_vault(self) -> None:
         """What a person, or the command line, changes in the vault takes effect within a second."""
         version, loop = None, asyncio.get_running_loop()
+        # While we were away, the vault or the settings may have become stricter than when these were let in.
+        changed = {one.endpoint_name for one in self.registry}
         while True:
             await asyncio.sleep(_VAULT_PERIOD_S)
             try:
                 # In the thread: who changes the vault holds its lock while the disk is at work.
-                changed = await loop.run_in_executor(self._vault_thread, self._refreshed)
+                changed |= await loop.run_in_executor(self._vault_thread, self._refreshed)
                 if changed:
                     self.security.vault_changed(changed)
+                    changed = set()
                 if self.vault.version() != version:
                     version = self.vault.version()
                     self.oscore.look(self.vault.devices())
