@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 
 from appliance.lwm2m.bootstrap import Mode
+from appliance.southbound.oscore.peer import OscorePeer
 from appliance.southbound.server import Source
 from appliance.southbound.tcp import TcpPeer
 from appliance.southbound.udp import UdpPeer
@@ -31,6 +32,8 @@ class OwnAddress:
     def host(self, source: Source) -> str:
         """The address that a device reached us at, in brackets if it is IPv6. Raises AddressUnknown."""
         place: object = source.peer
+        if isinstance(place, OscorePeer):
+            place = place.below
         if isinstance(place, TcpPeer):
             remote = place.address[0]
         else:

@@ -10,6 +10,7 @@ import pytest
 
 from appliance.devices.bootstrap_address import AddressUnknown, OwnAddress
 from appliance.lwm2m.bootstrap import Mode
+from appliance.southbound.oscore.peer import OscorePeer
 from appliance.southbound.server import Source
 from appliance.southbound.tcp import TcpPeer
 from appliance.southbound.udp import UdpPeer
@@ -42,6 +43,9 @@ def test_it_is_the_address_that_the_datagram_came_to(local: str, host: str) -> N
     # Of a DTLS session it is the one that its last record came to.
     session = SimpleNamespace(address=udp(local))
     assert address.uri(of(session, "DTLS", "psk:a"), "psk") == f"coaps://{host}:5684"
+    # OSCORE stands above any of them.
+    for below in (udp(local), session):
+        assert address.host(of(OscorePeer("oscore:01", below, b"\1", None))) == host
 
 
 @pytest.mark.parametrize(
