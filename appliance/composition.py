@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import logging
 import os
 import pwd
@@ -414,6 +413,7 @@ class Appliance:
                 if self.vault.version() != version:
                     version = self.vault.version()
                     self.oscore.look(self.vault.devices())
+                    self.uses.sweep(lambda identity: self.vault.by_identity(identity) is not None)
                     self.rebootstraps.check(self.vault.devices())
             except Exception:  # the task of a room ends here: a damaged file must not end the watch for good
                 log.exception("the vault could not be read; trying again")
@@ -749,7 +749,7 @@ def device_command(state: Path, settings: Settings, address: str, *, create: boo
                 None if settings.coap.nosec == "off" else coap,
                 coaps if settings.coaps.enabled else None,
             ),
-            f"{os.environ.get('SUDO_USER') or getpass.getuser()} on the command line",
+            operator(),
         )
     except PermissionError as error:
         raise CommandFailed(

@@ -69,9 +69,10 @@ class IdentityUse:
         if abs(use.failed_at - use.stored_failure) >= every_s:
             self._write(identity, use)
 
-    def forget(self, identity: str) -> None:
-        """The vault does not know it any more."""
-        if self._uses.pop(identity, None) is not None:
+    def sweep(self, known: Callable[[str], bool]) -> None:
+        """Forget the identities that the vault does not know any more: each bootstrap makes new ones."""
+        for identity in [one for one in self._uses if not known(one)]:
+            del self._uses[identity]
             self._store(_FORGET, (identity,))
 
     def _write(self, identity: str, use: Use) -> None:
