@@ -1,7 +1,7 @@
-"""A client that begins with a bootstrap account and nothing else, over UDP or DTLS.
+"""A client that begins with a bootstrap account and nothing else, over UDP, under DTLS or OSCORE.
 
-It shares no protocol code with the server: messages are coded by aiocoap, DTLS by the tests' own client, and
-its object store by the few lines here, in TLV.
+It shares no protocol code with the server: messages are coded and OSCORE is done by aiocoap, DTLS by the
+tests' own client, and its object store by the few lines here, in TLV.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import aiocoap
+from aiocoap.message import Direction
 from aiocoap.numbers import codes, types
 
 from tests.southbound.dtls.client import Client as DtlsClient
+from tests.southbound.oscore.crossing import DeviceContext
 
 TLV, LINK = 11542, 40
 PATIENCE_S = 20.0
@@ -71,6 +73,57 @@ class DtlsWire(Wire):
         while not self.dtls.received:
             self.dtls.receive(self.socket.recv(65535))
         return self.dtls.received.pop(0)
+
+
+class OscoreWire(Wire):
+    """The same under OSCORE, by aiocoap; an Echo that the server wants is given."""
+
+    def __init__(self, port: int, context: DeviceContext) -> None:
+        super().__init__(port)
+        self._context = context
+        self._bound: dict[bytes, Any] = {}
+        self._asked = b""
+
+    def send(self, data: bytes) -> None:
+        message = aiocoap.Message.decode(data, None)
+        if message.code is codes.EMPTY:
+            super().send(data)
+            return
+        if message.code.is_request():
+            self._asked = data
+        self._send(message)
+
+    def _send(self, message: aiocoap.Message, echo: bytes | None = None) -> None:
+        message.direction = Direction.OUTGOING
+        message.opt.echo = echo
+        asks = message.code.is_request()
+        sealed, bound = self._context.protect(message, None if asks else self._bound[message.token])
+        if asks:
+            self._bound[message.token] = bound
+        sealed.mid, sealed.mtype, sealed.token = message.mid, message.mtype, message.token
+        super().send(sealed.encode())
+
+    def receive(self) -> bytes:
+        while True:
+            data = super().receive()
+            sealed = aiocoap.Message.decode(data, None)
+            if sealed.code is codes.EMPTY:
+                return data
+            assert sealed.opt.oscore is not None, f"it came without protection: {sealed!r}"
+            sealed.direction = Direction.INCOMING
+            asks = sealed.code.is_request()
+            opened, bound = self._context.unprotect(sealed, None if asks else self._bound[sealed.token])
+            if asks:
+                self._bound[sealed.token] = bound
+            if opened.code is codes.UNAUTHORIZED and opened.opt.echo is not None:
+                again = aiocoap.Message.decode(self._asked, None)
+                again.mid = again.mid + 0x4000 & 0xFFFF
+                self._send(again, opened.opt.echo)
+                continue
+            opened.mid, opened.mtype, opened.token = sealed.mid, sealed.mtype, sealed.token
+            opened.direction = Direction.OUTGOING  # else aiocoap does not write it down
+            plain: bytes = opened.encode()
+            return plain
 
 
 def elements(data: bytes) -> Iterator[tuple[int, int, bytes]]:
@@ -269,9 +322,13 @@ class Bootstrapping:
         links = [head]
         for known, values in sorted(self.objects.items()):
             if known[: len(path)] == path:
-                link = f"</{known[0]}/{known[1]}>"
+                shown = f"</{known[0]}/{known[1]}>"
                 owner = values.get({0: (10,), 1: (0,)}.get(known[0], ()))
-                links.append(link + (f";ssid={int.from_bytes(owner, 'big')}" if owner else ""))
+                if known[0] == 21:
+                    link = b"".join(number.to_bytes(2, "big") for number in known)
+                    using = (one for one in self.objects.values() if one.get((17,)) == link)
+                    owner = next((one.get((10,)) for one in using), None)
+                links.append(shown + (f";ssid={int.from_bytes(owner, 'big')}" if owner else ""))
         return ",".join(links)
 
     # What it has

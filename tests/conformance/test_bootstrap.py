@@ -1,4 +1,4 @@
-"""Bootstrap interface: cases 0 to 12; and cases 401 and 402, which begin where 1 and 2 end."""
+"""Bootstrap interface: cases 0 to 12; and cases 401, 402 and 405, which begin where 1, 2 and 11 end."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_int_2_client_initiated_bootstrap_full_certificate(unit: Unit) -> None:
     assert given.subject.rfc4514_string() == "CN=int-2"
     assert client.value("/0/1/3") != der_of(flashed["certificate_pem"])
     # It registers with what it was given; the server shows the very certificate that it named.
-    wire = unit.given(client)
+    wire = unit.given_dtls(client)
     assert wire.dtls.server_chain[0] == client.value("/0/1/4")
     client.register(wire)
     assert unit.is_registered("int-2")
@@ -212,6 +212,25 @@ def test_int_10_client_initiated_bootstrap_full_est(unit: Unit) -> None:
     assert unit.is_registered("int-10")
 
 
+def test_12_int_11_client_initiated_bootstrap_oscore(unit: Unit) -> None:
+    flashed = unit.add("int-11", "oscore", bootstrap=True)["bootstrap"]
+    client = Bootstrapping("int-11")
+    client.objects |= {(0, 0): {(1,): b"\1", (17,): b"\0\x15\0\0"}, (21, 0): {}}
+    heard = client.bootstrap(unit.oscore_of(flashed))
+    assert heard == ["GET /", "PUT /21/1", "PUT /0/1", "PUT /1/0", "POST /bs"]
+    assert client.value("/0/1/0") == f"coap://127.0.0.1:{unit.house.coap_port}".encode()
+    assert (client.value("/0/1/2"), client.value("/0/1/17")) == (b"\3", b"\0\x15\0\1")
+    assert client.discover((21,)).endswith("</21/0>,</21/1>;ssid=1")
+    assert client.value("/21/1/0").hex() != flashed["oscore"]["master_secret"]
+    assert unit.session("int-11")["state"] == "finished"
+    client.register(unit.given(client))
+    assert unit.is_registered("int-11")
+    (identity,) = [
+        one["identity"] for one in unit.device("int-11")["credentials"] if one["purpose"] == "server"
+    ]
+    assert unit.device("int-11")["contact"]["text"] == f"Registered over UDP, {identity}."
+
+
 def test_12_int_12_bootstrap_pack(unit: Unit) -> None:
     unit.add("int-12")
     client, wire = Bootstrapping("int-12", version="1.2"), unit.wire()
@@ -238,6 +257,18 @@ def test_int_401_udp_channel_security_psk(unit: Unit) -> None:
     client.register(wire)
     assert unit.is_registered("int-401")
     reading = unit.house.asking("POST", "/devices/int-401/operations", {"operation": "Read", "path": "/1"})
+    client.serve(wire)
+    status, outcome = reading.answer()
+    assert status == 200
+    assert {one["path"]: one["value"] for one in outcome["values"]} == {"/1/0/0": 1, "/1/0/1": 300}
+
+
+def test_int_405_oscore(unit: Unit) -> None:
+    client, wire = Bootstrapping("int-405"), unit.oscore_of(unit.add("int-405", "oscore"))
+    client.objects[(1, 0)] = {(0,): b"\1", (1,): b"\1\x2c"}
+    client.register(wire)
+    assert unit.is_registered("int-405")
+    reading = unit.house.asking("POST", "/devices/int-405/operations", {"operation": "Read", "path": "/1"})
     client.serve(wire)
     status, outcome = reading.answer()
     assert status == 200

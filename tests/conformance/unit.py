@@ -15,9 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from tests.conformance.bootstrapping import PATIENCE_S, Bootstrapping, DtlsWire, Wire
+from appliance.southbound.oscore.keys import ContextMaterial
+from tests.conformance.bootstrapping import PATIENCE_S, Bootstrapping, DtlsWire, OscoreWire, Wire
 from tests.house import House
 from tests.southbound.dtls.client import ECDSA_CCM_8
+from tests.southbound.oscore.crossing import DeviceContext
 
 PLANS: dict[str, dict[str, Any]] = {
     "objects": {"write_by": "object", "deletes": ["/0", "/1"], "read_back": True},
@@ -125,7 +127,26 @@ class Unit:
         assert isinstance(private, ec.EllipticCurvePrivateKey)
         return self._certificate(certificate.public_bytes(Encoding.DER), private)
 
-    def given(self, client: Bootstrapping) -> DtlsWire:
+    def oscore(self, sender_id: bytes, recipient_id: bytes, secret: bytes, salt: bytes) -> OscoreWire:
+        """With an OSCORE context, ids as the device sees them."""
+        ours = ContextMaterial("", secret, salt, sender_id=recipient_id, recipient_id=sender_id)
+        made = OscoreWire(self.house.coap_port, DeviceContext(ours))
+        self._wires.append(made)
+        return made
+
+    def oscore_of(self, provisioning: Json) -> OscoreWire:
+        """With the OSCORE context that was to be flashed."""
+        names = ("sender_id", "recipient_id", "master_secret", "master_salt")
+        return self.oscore(*(bytes.fromhex(provisioning["oscore"].get(name, "")) for name in names))
+
+    def given(self, client: Bootstrapping) -> Wire:
+        """With what a bootstrap wrote into /0/1, and into /21 where that is linked."""
+        if client.value("/0/1/2") == b"\3":
+            place = "/21/" + str(int.from_bytes(client.value("/0/1/17")[2:], "big"))
+            return self.oscore(*(client.value(f"{place}/{number}") for number in (1, 2, 0, 5)))
+        return self.given_dtls(client)
+
+    def given_dtls(self, client: Bootstrapping) -> DtlsWire:
         """With what a bootstrap wrote into /0/1."""
         if client.value("/0/1/2") == b"\0":
             return self.psk(client.value("/0/1/3"), client.value("/0/1/5"))
