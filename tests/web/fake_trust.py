@@ -491,8 +491,9 @@ class Trust:
             "fingerprint": "EE:FF:02",
             "subject": "CN=Other CA",
             "not_after": iso(self.now + 90 * DAY),
+            "added_at": iso(self.now),
         }
-        return self.anchors["EE:FF:02"]
+        return {"anchors": [self.anchors["EE:FF:02"]]}
 
     def write(self, what: str, about: str, by: str = "admin") -> None:
         self.audit.append(
@@ -502,7 +503,8 @@ class Trust:
     def read(self, query: dict[str, str]) -> Json:
         before, limit = int(query.get("before", 10**9)), int(query.get("limit", 100))
         rows = [one for one in reversed(self.audit) if one["seq"] < before]
-        return {"entries": rows[:limit], "sound": self.sound}
+        problems = [] if self.sound else ["The entry 2 is not as it was written."]
+        return {"entries": rows[:limit], "sound": self.sound, "problems": problems}
 
     def permit(self, account: str, body: Json) -> Json:
         self.permissions[account] = body["groups"]
@@ -576,6 +578,17 @@ ROUTES: list[tuple[str, dict[str, Any]]] = [
             "GET": lambda g, parts, *_: {"account": parts[0], "groups": g.trust.permissions.get(parts[0])},
             "PUT": lambda g, parts, _, body: g.trust.permit(parts[0], body),
             "DELETE": lambda g, parts, *_: g.trust.permissions.pop(parts[0], None) and None,
+        },
+    ),
+    (
+        "/accounts",
+        {
+            "GET": lambda *_: {
+                "accounts": [
+                    {"name": "admin", "scopes": ["read", "operate", "admin"]},
+                    {"name": "maria", "scopes": ["read", "operate"]},
+                ]
+            }
         },
     ),
     ("/strangers", {"GET": lambda g, *_: {"strangers": list(g.trust.strangers.values())}}),

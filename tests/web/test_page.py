@@ -41,6 +41,10 @@ PLACES = (
     "#/security/device/boiler",
     "#/security/add",
     "#/security/quarantine",
+    "#/security/plan/p1",
+    "#/security/session/1",
+    "#/security/authority",
+    "#/security/permissions",
 )
 
 SETTLED = """

@@ -261,3 +261,97 @@ def test_a_group_is_bootstrapped_anew_when_it_is_meant(page: Any) -> None:
     page.button("Start", "dialog")
     page.until_text("body", "2 devices are asked")
     assert sent(page, "POST", "/vault/rebootstrap") == [{"group": "water"}]
+
+
+LIST = "endpoint_name,security\nmeter-1,psk\nboiler,psk\nmeter-3,wep\n"
+
+
+def test_a_list_is_checked_then_added_and_its_keys_are_saved(page: Any) -> None:
+    page.open("#/security/import")
+    page.find(".import-card textarea")
+    page.js(
+        "const area = document.querySelector('.import-card textarea'); area.value = arguments[0];"
+        "area.dispatchEvent(new Event('input'))",
+        LIST,
+    )
+    page.until_text(".import-report", "2 of 3 rows are not right")
+    page.until_text(".import-report", "a device of this name is in the vault already")
+    assert page.js("return document.querySelector('.import-card .primary:disabled') !== null")
+    assert "meter-1" not in page.gateway.trust.devices
+    page.js(
+        "const area = document.querySelector('.import-card textarea');"
+        "area.value = 'endpoint_name,security\\nmeter-1,psk\\nmeter-2,psk\\n';"
+        "area.dispatchEvent(new Event('input'))"
+    )
+    page.until_text(".import-report", "All 2 rows are right")
+    page.js(
+        "window.saved = []; const made = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { blob.text().then((text) => window.saved.push(text)); return made(blob) };"
+        "HTMLAnchorElement.prototype.click = () => {}"
+    )
+    page.button("Add 2 devices", ".import-card")
+    page.button("Add 2 devices", "dialog")
+    page.until_text(".once", "Save the keys now")
+    page.js(
+        "[...document.querySelectorAll('button')].find((one) => one.textContent === 'I have kept it').click()"
+    )
+    page.until_text("dialog.dangerous", "Leave without the keys?")
+    page.button("Cancel", "dialog")
+    page.button("Save the keys as CSV")
+    page.until("return window.saved.length === 1")
+    heads, first, *_ = page.js("return window.saved[0]").splitlines()
+    assert dict(zip(heads.split(","), first.split(","), strict=True)) | {
+        "endpoint_name": "meter-1",
+        "psk_identity": "meter-1",
+        "psk_key_hex": "00112233445566778899aabbccddeeff",
+    } == dict(zip(heads.split(","), first.split(","), strict=True))
+    page.button("I have kept it", ".card")
+    page.until_text(".keys-scroller", "meter-2")
+
+
+def test_the_authority_signs_and_others_are_trusted(page: Any) -> None:
+    page.open("#/security/authority")
+    page.until_text(".trust-column", "CN=Homard Edge")
+    page.until_text(".trust-column", "days left")
+    page.fill("form .field .input", "pump-9")
+    page.button("Sign", "form")
+    page.until_text("form .form-error", "Paste the PEM text")
+    page.fill("form textarea", "-----BEGIN CERTIFICATE REQUEST-----")
+    page.button("Sign", "form")
+    page.until_text(".signed", "BEGIN CERTIFICATE")
+    page.until_text(".anchor-list", "Nordwind")
+    page.button("Trust an authority", ".card-title")
+    page.fill("dialog textarea", "no certificate")
+    page.button("Trust an authority", "dialog")
+    page.until_text("dialog .form-error", "That is no certificate.")
+    page.fill("dialog textarea", "-----BEGIN CERTIFICATE-----")
+    page.button("Trust an authority", "dialog")
+    page.until_text(".anchor-list", "Other CA")
+    page.button("Trust CN=Nordwind Device CA,O=Nordwind no longer")
+    page.button("Trust it no longer", "dialog")
+    page.until("return !document.querySelector('.anchor-list').textContent.includes('Nordwind')")
+
+
+def test_the_audit_log_says_whether_it_is_sound(page: Any) -> None:
+    page.open("#/security/audit")
+    page.until_text(".import-sum.good", "The log is sound.")
+    page.until_text(".audit-list", "Revoked: sold")
+    page.gateway.trust.sound = False
+    page.button("Read again")
+    page.until_text(".import-sum.bad", "The entry 2 is not as it was written.")
+
+
+def test_an_account_is_narrowed_to_groups(page: Any) -> None:
+    page.open("#/security/permissions")
+    page.until_text(".permission-list", "greenhouses: operate")
+    page.until_text(".permission-list", "This is you")
+    page.button("Narrow maria to groups")
+    page.js("document.querySelector('dialog select[aria-label=water]').value = 'admin'")
+    page.button("Keep", "dialog")
+    page.until_text(".permission-list", "water: administer")
+    assert sent(page, "PUT", "/vault/permissions/maria") == [
+        {"groups": {"greenhouses": "operate", "water": "admin"}}
+    ]
+    page.button("Lift the limits of maria")
+    page.button("Lift the limits", "dialog")
+    page.until("return !document.querySelector('.permission-list').textContent.includes('greenhouses')")

@@ -18,6 +18,7 @@ export const importDevices = (body, type, dryRun) => request("POST", "/vault/imp
 export const groups = () => get("/vault/groups");
 export const audit = (before, limit) => get("/vault/audit", { before, limit });
 
+export const accounts = () => get("/accounts");
 export const permissions = () => get("/vault/permissions");
 export const putPermissions = (account, rights) => request("PUT", address("vault", "permissions", account), { json: { groups: rights } });
 export const removePermissions = (account) => request("DELETE", address("vault", "permissions", account));

@@ -13,12 +13,16 @@ const VIEWS = {
   keys: ["keys", async () => (await import("./keys.js")).KeysView],
   device: ["keys", async () => (await import("./device.js")).DeviceView],
   add: ["keys", async () => (await import("./add.js")).AddView],
+  import: ["keys", async () => (await import("./import.js")).ImportView],
   quarantine: ["quarantine", async () => (await import("./quarantine.js")).QuarantineView],
   bootstrap: ["bootstrap", async () => (await import("./bootstrap.js")).BootstrapView],
   plan: ["bootstrap", async () => (await import("./plan.js")).PlanView],
   session: ["bootstrap", async () => (await import("./session.js")).SessionView],
+  authority: ["authority", async () => (await import("./authority.js")).AuthorityView],
+  audit: ["audit", async () => (await import("./audit.js")).AuditView],
+  permissions: ["permissions", async () => (await import("./permissions.js")).PermissionsView],
 };
-const TABS = [["keys", "key"], ["quarantine", "user"], ["bootstrap", "download"]];
+const TABS = [["keys", "key"], ["quarantine", "user"], ["bootstrap", "download"], ["authority", "shield"], ["audit", "events"], ["permissions", "lock"]];
 const FOR_ADMINS = new Set(["audit", "permissions"]);
 
 export class SecurityPage {
