@@ -259,6 +259,9 @@ def _add_device_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     )
     rebootstrap.add_argument("names", metavar="NAME", nargs="*")
     rebootstrap.add_argument("--group", default="", help="the devices in this group")
+    rebootstrap.add_argument(
+        "--plan", metavar="ID", help="give them this bootstrap plan first, as the page lists them"
+    )
 
 
 def _device(
@@ -754,7 +757,10 @@ def _remove_device(options: argparse.Namespace) -> int:
 def _rebootstrap_devices(options: argparse.Namespace) -> int:
     if not options.names and not options.group:
         raise ConfigError(["homard: say which devices: a NAME, or --group GROUP"])
-    return _with_devices(options, lambda devices: devices.rebootstrap(options.names, group=options.group))
+    return _with_devices(
+        options,
+        lambda devices: devices.rebootstrap(options.names, group=options.group, plan=options.plan),
+    )
 
 
 if __name__ == "__main__":

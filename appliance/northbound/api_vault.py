@@ -249,6 +249,26 @@ def rebootstrap_vault_device(request: Request) -> Answer:
     about="devices",
 )
 def rebootstrap_many(request: Request) -> Answer:
+    return Answer({"asked": trust_of(request).vault.ask_rebootstrap(_names(request, "operate"), request.by)})
+
+
+@routes.route(
+    "POST",
+    "/vault/plan",
+    scope="admin",
+    summary="Give many devices a bootstrap plan, null for the default one: those named, or a group",
+    body="GivenPlan",
+    answer="Changed",
+    about="devices",
+)
+def give_plan(request: Request) -> Answer:
+    plan = _plan(request, request.body["plan"])
+    names = _names(request, "admin")
+    return Answer({"changed": trust_of(request).vault.give_plan(names, plan, request.by)})
+
+
+def _names(request: Request, scope: str) -> list[str]:
+    """The devices that a request for many is about. Raises ApiError, also when one named is out of reach."""
     vault, body = trust_of(request).vault, request.body
     if ("endpoint_names" in body) == ("group" in body):
         raise ApiError("invalid", "say which devices", 'Give one of "endpoint_names" and "group".')
@@ -256,7 +276,7 @@ def rebootstrap_many(request: Request) -> Answer:
         names = [
             one.endpoint_name
             for one in vault.devices()
-            if body["group"] in one.groups and request.reach.may(one.endpoint_name, "operate")
+            if body["group"] in one.groups and request.reach.may(one.endpoint_name, scope)
         ]
         if not names:
             raise ApiError(
@@ -267,8 +287,8 @@ def rebootstrap_many(request: Request) -> Answer:
     else:
         names = list(dict.fromkeys(body["endpoint_names"]))
         for name in names:
-            request.reach.require(name, "operate")
-    return Answer({"asked": vault.ask_rebootstrap(names, request.by)})
+            request.reach.require(name, scope)
+    return names
 
 
 # Lists

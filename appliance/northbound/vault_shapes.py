@@ -314,6 +314,17 @@ VAULT_SHAPES: Final[dict[str, Json]] = {
         optional=("endpoint_names", "group"),
         closed=True,
     ),
+    "GivenPlan": shape(
+        {"group": "house-7", "plan": None},
+        {
+            "endpoint_names": {"type": "array", "minItems": 1, "maxItems": 20000, "items": ENDPOINT_NAME},
+            "group": NAME,
+            "plan": OPTIONAL_TEXT,
+        },
+        optional=("endpoint_names", "group"),
+        closed=True,
+    ),
+    "Changed": shape({"changed": 12}, {"changed": WHOLE}),
     "Asked": shape({"asked": True}, {"asked": {"type": ["boolean", "integer"]}}),
     "ImportReport": shape(
         {"added": 1, "rows": [_IMPORT_ROW], "devices": [_PROVISIONED_EXAMPLE]},

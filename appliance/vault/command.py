@@ -159,11 +159,13 @@ class DeviceCommand:
         self._register.remove(endpoint_name, self._by)
         return f"{endpoint_name} and its keys are forgotten."
 
-    def rebootstrap(self, endpoint_names: Sequence[str], *, group: str = "") -> str:
-        """Have devices bootstrap again."""
+    def rebootstrap(self, endpoint_names: Sequence[str], *, group: str = "", plan: str | None = None) -> str:
+        """Have devices bootstrap again, with another plan where one is named."""
         names = list(endpoint_names) or [one.endpoint_name for one in self._chosen(group)]
         if not names:
             raise VaultError(f"no device is in the group {group!r}", "not_found")
+        if plan is not None:
+            self._vault.give_plan(names, None if plan == "default" else plan, self._by)
         count = self._vault.ask_rebootstrap(names, self._by)
         devices = "1 device" if count == 1 else f"{count} devices"
         return f"{devices} will be told to bootstrap when heard next; the page shows each session."

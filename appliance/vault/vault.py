@@ -324,6 +324,25 @@ class Vault:
                 self._commit({endpoint_name: held}, [(now, by, what, endpoint_name)])
             return held.device
 
+    def give_plan(self, endpoint_names: Sequence[str], plan: str | None, by: str) -> int:
+        """Give these devices a bootstrap plan, None for the default one; answers how many had another.
+        Raises VaultError, and nothing is changed then.
+        """
+        with self._turn():
+            changes: dict[str, Held | None] = {}
+            for name in dict.fromkeys(endpoint_names):
+                held = self._found(name)
+                device = replace(held.device, plan=plan or None)
+                problem = next(iter(wrong_fields(device)), "")
+                if problem:
+                    raise VaultError(problem)
+                if device != held.device:
+                    changes[name] = replace(held, device=device)
+            if changes:
+                now, what = self._wall(), f"device changed: plan {_said(plan or None)}"
+                self._commit(changes, [(now, by, what, name) for name in changes])
+            return len(changes)
+
     def ask_rebootstrap(self, endpoint_names: str | Sequence[str], by: str) -> int:
         """Note that these devices shall bootstrap again; answers how many. Raises VaultError("not_found")."""
         names = [endpoint_names] if isinstance(endpoint_names, str) else list(dict.fromkeys(endpoint_names))

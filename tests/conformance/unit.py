@@ -29,7 +29,6 @@ PLANS: dict[str, dict[str, Any]] = {
         "access_control": [{"object_id": 3, "instance_id": 0, "owner": 65535, "rights": {"1": 15, "0": 1}}],
     },
     "est": {"servers": [{"security": "est"}]},
-    "fleet": {},
     "elsewhere": {},
 }
 

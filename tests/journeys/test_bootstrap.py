@@ -123,7 +123,7 @@ class Member:
 
     def __init__(self, unit: Unit, name: str, *, sleeps: bool) -> None:
         self.unit = unit
-        self.flashed = unit.add(name, "psk", bootstrap=True, groups=["fleet"], plan="fleet")["bootstrap"]
+        self.flashed = unit.add(name, "psk", bootstrap=True, groups=["fleet"])["bootstrap"]
         self.client = Bootstrapping(name)
         self.client.refuses = self._told
         self.sleeps = sleeps
@@ -178,25 +178,25 @@ def sleeping(unit: Unit, members: list[Member]) -> None:
         until(row, lambda seen: seen["state"] == "asleep")
 
 
-def test_many_devices_are_moved_to_new_keys_and_a_changed_plan(unit: Unit) -> None:
+def test_many_devices_are_moved_to_new_keys_and_another_plan(unit: Unit) -> None:
     awake = [Member(unit, f"fleet-{number}", sleeps=False) for number in range(FLEET - SLEEPERS)]
     asleep = [Member(unit, f"sleeper-{number}", sleeps=True) for number in range(SLEEPERS)]
     fleet = [*awake, *asleep]
 
-    def by_api() -> None:
+    def by_api(plan: str) -> None:
+        assert unit.ask("POST", "/vault/plan", {"group": "fleet", "plan": plan}) == {"changed": FLEET}
         assert unit.ask("POST", "/vault/rebootstrap", {"group": "fleet"}) == {"asked": FLEET}
 
-    def by_command() -> None:
-        state = str(unit.house.state)
-        said = unit.house.homard("device", "rebootstrap", "--group", "fleet", "--state", state)
-        assert str(FLEET) in said
+    def by_command(plan: str) -> None:
+        what = ("--group", "fleet", "--plan", plan, "--state", str(unit.house.state))
+        assert str(FLEET) in unit.house.homard("device", "rebootstrap", *what)
 
     for times, (ask, lifetime_s) in enumerate(((by_api, 600), (by_command, 900)), 1):
         sleeping(unit, asleep)
         before = {member.client.name: member.identity for member in fleet}
-        plan = {"name": "fleet", "servers": [{"lifetime_s": lifetime_s}]}
-        unit.ask("PUT", f"/bootstrap/plans/{unit.plans['fleet']}", plan)
-        ask()
+        body = {"name": f"fleet {times}", "servers": [{"lifetime_s": lifetime_s}]}
+        plan = unit.ask("POST", "/bootstrap/plans", body)["id"]
+        ask(plan)
         all_turn(awake, times)
         assert [member.told for member in asleep] == [times - 1] * SLEEPERS
         for member in asleep:
@@ -209,6 +209,6 @@ def test_many_devices_are_moved_to_new_keys_and_a_changed_plan(unit: Unit) -> No
             assert (states[before[name]], states[member.identity]) == ("revoked", "active")
             assert device["contact"]["text"] == f"Registered over DTLS, {member.identity}."
             assert unit.ask("GET", f"/devices/{name}")["lifetime_s"] == lifetime_s
-    sessions = unit.ask("GET", "/bootstrap/sessions?limit=500")["sessions"]
-    of_fleet = [one for one in sessions if one["plan"] and one["plan"]["id"] == unit.plans["fleet"]]
-    assert [one["state"] for one in of_fleet] == ["finished"] * (3 * FLEET)
+        sessions = unit.ask("GET", "/bootstrap/sessions?limit=500")["sessions"]
+        states = [one["state"] for one in sessions if one["plan"] and one["plan"]["id"] == plan]
+        assert states == ["finished"] * FLEET

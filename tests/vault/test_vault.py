@@ -408,6 +408,22 @@ def test_fields_change_and_stay(vault: Vault, home: Home) -> None:
     ]
 
 
+def test_many_devices_are_given_a_plan_or_none_of_them(vault: Vault, home: Home) -> None:
+    vault.add([device(f"m{n}") for n in range(3)], "ada")
+    assert vault.give_plan(["m0", "m1", "m0"], "p", "ada") == 2
+    assert vault.give_plan(["m0", "m1", "m2"], "p", "ada") == 1
+    assert vault.give_plan(["m0"], "p", "ada") == 0
+    for names, plan in ((["m0", "gone"], "q"), (["m0"], "q" * 500)):
+        with pytest.raises(VaultError):
+            vault.give_plan(names, plan, "ada")
+    assert [one.plan for one in home.vault().devices()] == ["p", "p", "p"]
+    assert vault.give_plan(["m1"], None, "ada") == 1
+    assert [one.plan for one in home.vault().devices()] == ["p", None, "p"]
+    said = [(one.what, one.about) for one in vault.audit(None, 3)]
+    assert said[0] == ("device changed: plan none", "m1")
+    assert said[1][0].startswith("device changed: plan ")
+
+
 def test_bootstrap_again_is_asked_for_and_done(vault: Vault, clock: Clock, home: Home) -> None:
     vault.add([device(f"m{n}") for n in range(3)], "ada")
     assert vault.ask_rebootstrap(["m0", "m1", "m0"], "ada") == 2
