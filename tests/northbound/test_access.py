@@ -19,6 +19,7 @@ Build = Callable[..., Stand]
 # What is sent where the example of the schema would not do.
 BODIES: dict[str, Any] = {
     "Rebootstrap": {"endpoint_names": ["kitchen"]},
+    "GivenPlan": {"endpoint_names": ["kitchen"], "plan": None},
     "Revoke": {"reason": "lost"},
     "SetPermission": {"groups": {"a": "read"}},
     "Operation": {"operation": "Read", "path": "/3"},
