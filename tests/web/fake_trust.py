@@ -86,7 +86,7 @@ class Trust:
         self.keep("pump-house", "oscore", groups=["water"])
         boiler = self.keep("boiler", "psk", groups=["heating"], bootstrap=True, plan="p1")
         boiler["credentials"][0]["last_failure"] = {
-            "at": iso(now - 190),
+            "at": iso(now - 90),
             "text": "The device used another key for psk:boiler; copy the key again, or rotate it.",
         }
         self.keep("gate", "nosec")

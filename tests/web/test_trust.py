@@ -41,9 +41,14 @@ def test_a_new_device_step_by_step_until_it_is_there(page: Any) -> None:
         page.gateway.append("handshake", "meter-99")
     page.until_text(".first-contact .contact.failed", "copy it again")
     with page.gateway.lock:
+        trust.strangers[trust.knock("", "psk:meter-9", "Nobody has that identity.")]["last_seen_at"] = "2099"
+    page.until_text(".meanwhile", "Nobody has that identity.")
+    assert "psk:old-fridge" not in page.text(".meanwhile")
+    with page.gateway.lock:
         trust.contact("meter-99", "registered", "Registered over DTLS.")
         page.gateway.append("registered", "meter-99")
     page.until_text(".first-contact .contact.registered", "It is here and registered")
+    page.until("return document.querySelector('.meanwhile').childElementCount === 0")
     page.button("I have kept it", ".wizard")
     page.until_text(".credential", "psk:meter-99")
     assert "00112233" not in page.text("main")
@@ -138,6 +143,20 @@ def test_a_key_is_rotated_revoked_and_the_device_reinstated(page: Any) -> None:
     page.button("Bootstrap anew", ".card")
     page.button("Start", "dialog")
     page.until_text(".state-line.waiting", "bootstrapped anew")
+
+
+def test_a_failure_is_over_when_the_device_was_let_in(page: Any) -> None:
+    page.open("#/security/keys?show=failing")
+    page.until("return document.querySelectorAll('.keys-row').length === 1")
+    page.until_text(".keys-trouble", "another key for psk:boiler")
+    with page.gateway.lock:
+        credential = page.gateway.trust.devices["boiler"]["credentials"][0]
+        credential["last_used_at"] = "2099-01-01T00:00:00Z"
+    page.js("location.hash = '#/security/device/boiler'")
+    page.until_text(".credential", "Before it was let in: The device used another key")
+    page.js("location.hash = '#/security/keys'")
+    page.until_text(".keys-row .device-name", "boiler")
+    assert page.text(".keys-trouble") == ""
 
 
 def test_labels_groups_and_nosec_are_changed(page: Any) -> None:

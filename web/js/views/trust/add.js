@@ -14,6 +14,7 @@ import { provisioningCard } from "./provisioning.js";
 const STEPS = ["name", "security", "way", "flash"];
 const SECURITIES = ["psk", "rpk", "x509", "oscore", "nosec"];
 const FOLLOW_MS = 2000;
+const MOST_OTHERS = 3;
 
 export class AddView {
   #life = new Life();
@@ -22,6 +23,7 @@ export class AddView {
   #plans = [];
   #made = null;
   #contact = null;
+  #others = null;
   #complaint = new Complaint();
   #steps = h("ol", { class: "wizard-steps" });
   #body = h("div", { class: "wizard-body" });
@@ -223,8 +225,9 @@ export class AddView {
 
   _flash() {
     this.#contact = h("div", { class: "first-contact", role: "status", "aria-live": "polite" });
+    this.#others = h("div", { class: "meanwhile", role: "status", "aria-live": "polite" });
     this.#showContact(this.#made.contact);
-    return { body: [this.#contact, provisioningCard(this.#made)] };
+    return { body: [this.#contact, this.#others, provisioningCard(this.#made)] };
   }
 
   #showContact(contact) {
@@ -238,11 +241,21 @@ export class AddView {
     if (contact?.state === "registered") announce(t("trust.contact.registered"));
   }
 
+  /** Who knocked meanwhile under another name or identity: it may well be this device, set up wrongly. */
+  #showOthers(strangers) {
+    const drawn = JSON.stringify(strangers.map((one) => [one.id, one.reason]));
+    if (this.#others.dataset.drawn === drawn) return;
+    this.#others.dataset.drawn = drawn;
+    fill(this.#others, strangers.length ? [h("h4", {}, icon("user"), t("trust.meanwhile")), h("ul", {}, strangers.slice(0, MOST_OTHERS).map((one) => h("li", {}, h("strong", {}, one.endpoint_name || one.identity || one.address), " ", h("span", {}, one.reason)))), h("a", { href: place("quarantine") }, t("trust.meanwhile.all"))] : []);
+  }
+
   async #ask() {
     if (!this.#made || this.#life.ended || document.hidden) return;
     try {
-      const { contact } = await api.device(this.#made.endpoint_name);
-      if (!this.#life.ended && this.#made) this.#showContact(contact);
+      const [{ contact }, { strangers }] = await Promise.all([api.device(this.#made.endpoint_name), api.strangers()]);
+      if (this.#life.ended || !this.#made) return;
+      this.#showContact(contact);
+      this.#showOthers(contact?.state === "registered" ? [] : strangers.filter((one) => one.state === "waiting" && one.endpoint_name !== this.#made.endpoint_name && one.last_seen_at >= this.#made.made_at));
     } catch {
       // Asked again in a moment; the banner tells when the gateway is away.
     }

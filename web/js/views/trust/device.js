@@ -9,7 +9,7 @@ import { canAdmin, canOperate, copyText } from "../../operate.js";
 import { deviceHash, go } from "../../router.js";
 import * as store from "../../store.js";
 import * as api from "./api.js";
-import { checkbox, Complaint, contactLine, expiryBadge, failed, labelled, modeBadge, modesOf, none, place, select, stateChip, subHead, waiting } from "./parts.js";
+import { checkbox, Complaint, contactLine, expiryBadge, failed, isFailing, labelled, modeBadge, modesOf, none, place, select, stateChip, subHead, waiting } from "./parts.js";
 import { provisioningCard } from "./provisioning.js";
 import { sessionRow } from "./session-row.js";
 
@@ -104,7 +104,7 @@ export class DeviceView {
       h("div", { class: "credential-head" }, modeBadge(one.mode), h("span", { class: "badge plain" }, t(`trust.purpose.${one.purpose}`)), stateChip(one.state), expiryBadge(one.expires_at)),
       h("p", { class: "with-word" }, h("code", { class: "mono identity" }, one.identity), iconButton("copy", t("trust.copy.of", { what: one.identity }), () => copyText(one.identity.slice(one.identity.indexOf(":") + 1)), { class: "small" })),
       h("p", { class: "credential-times" }, `${t("trust.made")} ${when(one.made_at)}`, one.expires_at ? ` · ${t("trust.expires.at", { when: when(one.expires_at) })}` : "", " · ", t("trust.used"), " ", ageElement(one.last_used_at)),
-      one.last_failure ? h("p", { class: "warning-line red" }, icon("warning"), h("span", {}, one.last_failure.text, " ", ageElement(one.last_failure.at))) : null,
+      one.last_failure ? h("p", { class: isFailing(one) ? "warning-line red" : "credential-times" }, isFailing(one) ? icon("warning") : null, h("span", {}, isFailing(one) ? "" : `${t("trust.failure.before")} `, one.last_failure.text, " ", ageElement(one.last_failure.at))) : null,
       facts.length ? more : null);
   }
 

@@ -9,12 +9,12 @@ import { go } from "../../router.js";
 import * as store from "../../store.js";
 import { VirtualList } from "../../virtual.js";
 import * as api from "./api.js";
-import { checkbox, Complaint, daysLeft, expiryBadge, failed, labelled, modeBadge, modesOf, none, place, select, SOON_DAYS, waiting } from "./parts.js";
+import { checkbox, Complaint, daysLeft, expiryBadge, failed, isFailing, labelled, modeBadge, modesOf, none, place, select, SOON_DAYS, waiting } from "./parts.js";
 
 const SHOWS = {
   "": () => true,
   nosec: (one) => one.nosec,
-  failing: (one) => one.credentials.some((key) => key.last_failure) || one.contact?.state === "failed",
+  failing: (one) => one.credentials.some(isFailing) || one.contact?.state === "failed",
   expiring: (one) => one.credentials.some((key) => key.state !== "revoked" && key.expires_at && daysLeft(key.expires_at) <= SOON_DAYS),
   waiting: (one) => one.contact?.state === "waiting",
   staged: (one) => one.credentials.some((key) => key.state === "staged" || key.state === "retiring"),
@@ -214,7 +214,7 @@ function makeRow(first) {
     fill(facts, h("span", { class: "mono identity" }, server?.identity ?? ""), h("span", { class: "badges" }, expiryBadge(expires), changing ? h("span", { class: "badge plain" }, t(`trust.state.${changing.state}`)) : null, row.rebootstrap_asked_at ? h("span", { class: "badge plain" }, icon("refresh"), t("trust.rebootstrap.waits")) : null));
     const times = row.credentials.map((one) => one.last_used_at).filter(Boolean).sort();
     setAge(used, times.at(-1) ?? null);
-    const failure = row.credentials.map((one) => one.last_failure).filter(Boolean).sort((a, b) => b.at.localeCompare(a.at))[0];
+    const failure = row.credentials.filter(isFailing).map((one) => one.last_failure).sort((a, b) => b.at.localeCompare(a.at))[0];
     const words = failure?.text ?? (row.contact?.state === "failed" ? row.contact.text : "");
     fill(trouble, words ? [icon("warning"), h("span", { title: words }, words)] : []);
   };

@@ -35,6 +35,9 @@ export function expiryBadge(iso) {
   return h("span", { class: `badge ${days < 0 ? "nosec" : "warn"}`, title: when(iso) }, icon("clock"), days < 0 ? t("trust.expired") : t("trust.expires.days", { n: days }));
 }
 
+/** Whether its last try failed: what went wrong before it was let in is over. */
+export const isFailing = (credential) => Boolean(credential.last_failure) && !(credential.last_used_at > credential.last_failure.at);
+
 const STATE_ICONS = { active: "check", staged: "clock", retiring: "moonlit", revoked: "close" };
 
 export function stateChip(state) {

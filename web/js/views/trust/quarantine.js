@@ -67,7 +67,7 @@ export class QuarantineView {
     return h("article", { class: `stranger ${one.state}`, "aria-label": name },
       h("div", { class: "stranger-mark" }, icon(MARKS[one.state])),
       h("div", { class: "grow" },
-        h("div", { class: "stranger-head" }, h("strong", {}, name), h("span", { class: "badge bearer" }, one.bearer), one.identity ? h("span", { class: "badge plain mono" }, one.identity) : h("span", { class: "badge nosec" }, icon("unlock"), "NoSec")),
+        h("div", { class: "stranger-head" }, h("strong", {}, name), h("span", { class: "badge bearer" }, one.bearer), one.identity ? name === one.identity ? null : h("span", { class: "badge plain mono" }, one.identity) : h("span", { class: "badge nosec" }, icon("unlock"), "NoSec")),
         h("p", { class: "stranger-reason" }, one.reason),
         h("p", { class: "stranger-meta" }, h("span", { class: "mono" }, one.address), " · ", t("trust.knocked", { n: one.count, count: count(one.count) }), " · ", ageElement(one.last_seen_at), h("span", { class: "muted" }, ` · ${t("trust.since", { when: when(one.first_seen_at) })}`))),
       admin ? h("div", { class: "stranger-actions" },
