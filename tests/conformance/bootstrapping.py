@@ -46,10 +46,12 @@ class Wire:
 class DtlsWire(Wire):
     """The same inside a DTLS session; ``how`` is that of the tests' client. OSError: it was not let in."""
 
-    def __init__(self, port: int, patience_s: float = PATIENCE_S, **how: Any) -> None:
+    def __init__(
+        self, port: int, patience_s: float = PATIENCE_S, kind: type[DtlsClient] = DtlsClient, **how: Any
+    ) -> None:
         super().__init__(port)
         self.socket.settimeout(patience_s)
-        self.dtls = DtlsClient(**how)
+        self.dtls = kind(**how)
         self.dtls.hello()
         deadline = time.monotonic() + PATIENCE_S
         while not self.dtls.done:

@@ -1,4 +1,4 @@
-"""Bootstrap interface: cases 0 to 12; and cases 401, 402 and 405, which begin where 1, 2 and 11 end."""
+"""Bootstrap interface: cases 0 to 12; and cases 401 to 405 but for TLS."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.conformance.bootstrapping import TLV, Bootstrapping
 from tests.conformance.unit import Unit, until
+from tests.southbound.dtls.client import Client as DtlsClient
 
 PKCS10, PKIX_CERT = 286, 287
 
@@ -261,6 +262,38 @@ def test_int_401_udp_channel_security_psk(unit: Unit) -> None:
     status, outcome = reading.answer()
     assert status == 200
     assert {one["path"]: one["value"] for one in outcome["values"]} == {"/1/0/0": 1, "/1/0/1": 300}
+
+
+class Careful(DtlsClient):
+    """It goes on only with a server whose certificate is for this name (bad_certificate, RFC 5246 §7.2.2)."""
+
+    wanted = ""
+
+    def second_flight(self) -> None:
+        certificate = x509.load_der_x509_certificate(self.server_chain[0])
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if self.wanted in names.get_values_for_type(x509.DNSName):
+            super().second_flight()
+            return
+        self.outgoing.append(self.record(21, 0, b"\2\x2a"))
+        self.done = True
+
+
+def test_int_403_udp_channel_security_certificate_of_another_name(unit: Unit) -> None:
+    flashed = unit.add("int-403", "x509")
+    client = Bootstrapping("int-403")
+    client.objects[(1, 0)] = {(0,): b"\1", (1,): b"\1\x2c"}
+    own = unit.ask("GET", "/authority")["server"]["names"]
+    Careful.wanted = "server.example.com"
+    assert Careful.wanted not in own
+    wire = unit.certificate_of(flashed, kind=Careful)
+    assert wire.dtls.server_chain[0] == der_of(flashed["server_certificate_pem"])
+    assert wire.dtls.write is None  # it sent no key, so nothing was agreed upon
+    assert not unit.is_registered("int-403")
+    # The server is none the worse for it, and its own name will do.
+    Careful.wanted = next(name for name in own if not name.replace(".", "").isdigit() and ":" not in name)
+    client.register(unit.certificate_of(flashed, kind=Careful))
+    assert unit.is_registered("int-403")
 
 
 def test_int_405_oscore(unit: Unit) -> None:

@@ -119,12 +119,12 @@ class Unit:
         assert isinstance(private, ec.EllipticCurvePrivateKey)
         return self._certificate(certificate, private)
 
-    def certificate_of(self, provisioning: Json) -> DtlsWire:
+    def certificate_of(self, provisioning: Json, **more: Any) -> DtlsWire:
         """With the certificate that was to be flashed."""
         certificate = x509.load_pem_x509_certificate(provisioning["certificate_pem"].encode())
         private = load_pem_private_key(provisioning["private_key_pem"].encode(), None)
         assert isinstance(private, ec.EllipticCurvePrivateKey)
-        return self._certificate(certificate.public_bytes(Encoding.DER), private)
+        return self._certificate(certificate.public_bytes(Encoding.DER), private, **more)
 
     def oscore(self, sender_id: bytes, recipient_id: bytes, secret: bytes, salt: bytes) -> OscoreWire:
         """With an OSCORE context, ids as the device sees them."""
@@ -151,8 +151,8 @@ class Unit:
             return self.psk(client.value("/0/1/3"), client.value("/0/1/5"))
         return self.certificate(client.value("/0/1/3"), client.value("/0/1/5"))
 
-    def _certificate(self, certificate: bytes, private: ec.EllipticCurvePrivateKey) -> DtlsWire:
-        return self._dtls(suites=(ECDSA_CCM_8,), chain=(certificate,), private_key=private)
+    def _certificate(self, certificate: bytes, private: ec.EllipticCurvePrivateKey, **more: Any) -> DtlsWire:
+        return self._dtls(suites=(ECDSA_CCM_8,), chain=(certificate,), private_key=private, **more)
 
     def _dtls(self, **how: Any) -> DtlsWire:
         made = DtlsWire(self.house.coaps_port, **how)
