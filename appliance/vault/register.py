@@ -261,8 +261,7 @@ class Register:
         """Raises VaultError for what is wrong already without a key."""
         problems = self._vault.check_new([replace(new, credentials=())])
         if problems:
-            error: object = problems[0][1]
-            raise error if isinstance(error, VaultError) else VaultError(str(error))
+            raise problems[0][1]
 
     def _credential(self, endpoint_name: str, purpose: str, security: str, given: Given) -> NewCredential:
         """A key of that kind, of what was given; the authority makes the certificate that is missing."""

@@ -157,10 +157,10 @@ class Vault:
 
     # Adding and removing
 
-    def check_new(self, new: Sequence[NewDevice]) -> list[tuple[int, str]]:
-        """Everything that speaks against adding these: (row from 0, sentence); changes nothing."""
+    def check_new(self, new: Sequence[NewDevice]) -> list[tuple[int, VaultError]]:
+        """Everything that speaks against adding these: (row from 0, what it is); changes nothing."""
         with self._turn():
-            return [(row, str(error)) for row, error in self._drafting.devices(new, self._wall())[1]]
+            return self._drafting.devices(new, self._wall())[1]
 
     def add(self, new: Sequence[NewDevice], by: str) -> list[Provisioned]:
         """Add devices: all of them, or none, and VaultError with the first problem."""

@@ -183,7 +183,7 @@ WRONG = [
 @pytest.mark.parametrize(("new", "words"), WRONG)
 def test_every_field_is_checked_with_a_sentence(vault: Vault, new: NewDevice, words: str) -> None:
     (problem,) = vault.check_new([new])
-    assert words in problem[1]
+    assert words in str(problem[1])
     refused("invalid", words, vault.add, [new], "ada")
     assert vault.devices() == []
 
@@ -201,7 +201,7 @@ def test_all_bad_rows_are_told_and_nothing_is_added(vault: Vault) -> None:
     ]
     problems = vault.check_new(rows)
     assert [row for row, _ in problems] == [1, 3, 4, 5, 6, 6]
-    assert [text for _, text in problems][:4] == [
+    assert [str(error) for _, error in problems][:4] == [
         "there is a device there already",
         "twice stands in row 3 already",
         "the identity psk:good is taken already, by good",
