@@ -272,8 +272,12 @@ def test_a_session_is_watched_and_played_again(page: Any) -> None:
 def test_a_group_is_bootstrapped_anew_when_it_is_meant(page: Any) -> None:
     page.open("#/security/bootstrap")
     page.button("Bootstrap many anew")
-    page.until_text("dialog", "Which devices")
-    page.js("document.querySelector('dialog select').value = 'g:water'")
+    page.until_text("dialog", "The 1 device with a bootstrap key")
+    page.js(
+        "const one = document.querySelector('dialog select'); one.value = 'g:water';"
+        "one.dispatchEvent(new Event('change'))"
+    )
+    page.until_text("dialog .warning-line", "2 of them have no bootstrap key")
     page.button("Start", "dialog")
     page.until_text("dialog .form-error", "Tick the box")
     page.click("dialog input[type=checkbox]")

@@ -94,6 +94,14 @@ export async function loadStrangers() {
   }
 }
 
+/** The count from a list that a page has read anyway. */
+export function noteStrangers(strangers) {
+  const waiting = strangers.filter((one) => one.state === "waiting").length;
+  if (waiting === state.strangers) return;
+  state.strangers = waiting;
+  touch("status");
+}
+
 async function loadStatus() {
   if (document.hidden) return;
   loadStrangers();

@@ -254,8 +254,9 @@ export class AddView {
     try {
       const [{ contact }, { strangers }] = await Promise.all([api.device(this.#made.endpoint_name), api.strangers()]);
       if (this.#life.ended || !this.#made) return;
+      store.noteStrangers(strangers);
       this.#showContact(contact);
-      this.#showOthers(contact?.state === "registered" ? [] : strangers.filter((one) => one.state === "waiting" && one.endpoint_name !== this.#made.endpoint_name && one.last_seen_at >= this.#made.made_at));
+      this.#showOthers(contact?.state === "registered" ? [] : strangers.filter((one) => one.state === "waiting" && one.endpoint_name !== this.#made.endpoint_name && Date.parse(one.last_seen_at) >= Math.floor(Date.parse(this.#made.made_at) / 1000) * 1000));
     } catch {
       // Asked again in a moment; the banner tells when the gateway is away.
     }

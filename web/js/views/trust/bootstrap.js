@@ -87,7 +87,7 @@ export class BootstrapView {
   async #ask() {
     try {
       const { devices } = await api.devices();
-      await askRebootstrap(devices.filter((one) => one.credentials.some((key) => key.purpose === "bootstrap" && key.state !== "revoked")));
+      await askRebootstrap(devices, devices.filter((one) => one.credentials.some((key) => key.purpose === "bootstrap" && key.state !== "revoked")), "trust.rebootstrap.all");
     } catch (error) {
       noteError(error);
     }

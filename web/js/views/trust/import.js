@@ -1,7 +1,7 @@
 // Many devices at once from a list: it is checked first, and all of it is added or nothing.
 
 import { button, fill, h, icon, Life } from "../../dom.js";
-import { confirm, note } from "../../dialog.js";
+import { announce, confirm, note } from "../../dialog.js";
 import { count } from "../../format.js";
 import { t } from "../../i18n.js";
 import { canAdmin } from "../../operate.js";
@@ -28,7 +28,7 @@ export class ImportView {
   #saved = false;
   #complaint = new Complaint();
   #chosen = h("p", { class: "hint import-file", role: "status" });
-  #report = h("div", { class: "import-report", role: "status", "aria-live": "polite" });
+  #report = h("div", { class: "import-report" });
   #area;
   #add = button("", () => this.#take(), { icon: "check", kind: "primary", disabled: true });
 
@@ -139,8 +139,10 @@ export class ImportView {
     const bad = rows.filter((one) => one.problems.length);
     this.#offer(bad.length ? 0 : rows.length);
     const shown = (bad.length ? bad : rows).slice(0, MOST_SHOWN);
+    const sum = bad.length ? t("trust.import.bad", { n: bad.length, count: count(bad.length), all: count(rows.length) }) : t("trust.import.good", { n: rows.length, count: count(rows.length) });
+    announce(sum);
     fill(this.#report,
-      h("p", { class: `import-sum ${bad.length ? "bad" : "good"}` }, icon(bad.length ? "warning" : "check"), h("span", {}, bad.length ? t("trust.import.bad", { n: bad.length, count: count(bad.length), all: count(rows.length) }) : t("trust.import.good", { n: rows.length, count: count(rows.length) }))),
+      h("p", { class: `import-sum ${bad.length ? "bad" : "good"}` }, icon(bad.length ? "warning" : "check"), h("span", {}, sum)),
       h("ul", { class: "import-rows" }, shown.map((one) => h("li", { class: one.problems.length ? "bad" : "" },
         h("span", { class: "import-row" }, t("trust.import.row", { n: one.row })), h("strong", {}, one.endpoint_name || "–"), one.problems.length ? h("span", { class: "import-problems" }, one.problems.join("; ")) : null))),
       shown.length < (bad.length || rows.length) ? h("p", { class: "muted" }, t("trust.import.more", { n: (bad.length || rows.length) - shown.length, count: count((bad.length || rows.length) - shown.length) })) : null);

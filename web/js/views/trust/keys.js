@@ -149,43 +149,12 @@ export class KeysView {
       { label: t("trust.export.json"), icon: "download", action: () => open(api.exportAddress("json"), "_self") },
       { label: t("trust.sheet"), icon: "file", action: () => open(api.sheetAddress(chosen.group), "_blank", "noopener") },
       canOperate() ? null : undefined,
-      canOperate() ? { label: t("trust.rebootstrap.many"), icon: "refresh", action: () => askRebootstrap(this.#shown.filter((one) => !one.stranger)) } : undefined,
+      canOperate() ? { label: t("trust.rebootstrap.many"), icon: "refresh", action: () => askRebootstrap(this.#all, this.#shown.filter((one) => !one.stranger), "trust.rebootstrap.shown") } : undefined,
     ].filter((item) => item !== undefined));
   }
 }
 
 const addPlace = (name) => `${place("add")}?endpoint_name=${encodeURIComponent(name)}`;
-
-/** Start bootstrapping anew: of a group, or of those that are shown. */
-export async function askRebootstrap(shown) {
-  let groups = [];
-  try {
-    ({ groups } = await api.groups());
-  } catch {
-    // Those that are shown can be chosen without the groups.
-  }
-  const asked = await dialog(t("trust.rebootstrap.many"), (close) => {
-    const complaint = new Complaint();
-    const whom = select([...groups.map((name) => [`g:${name}`, t("trust.rebootstrap.group", { name })]), ["shown", t("trust.rebootstrap.shown", { n: shown.length, count: count(shown.length) })]], groups.length ? `g:${groups[0]}` : "shown");
-    const sure = checkbox(t("trust.rebootstrap.sure"), false);
-    return {
-      body: [h("p", { class: "prose" }, t("trust.rebootstrap.text")), labelled(t("trust.rebootstrap.whom"), whom), sure.element, complaint.element],
-      submit: async () => {
-        complaint.clear();
-        if (!sure.input.checked) return complaint.say(t("trust.sure.missing"));
-        try {
-          const names = shown.map((one) => one.endpoint_name);
-          close(await api.rebootstrapMany(whom.value === "shown" ? { endpoint_names: names } : { group: whom.value.slice(2) }));
-        } catch (error) {
-          complaint.error(error);
-        }
-        return undefined;
-      },
-      actions: [button(t("cancel"), () => close()), h("button", { type: "submit", class: "button primary" }, icon("refresh"), h("span", {}, t("trust.rebootstrap.start")))],
-    };
-  });
-  if (asked) note(t("trust.rebootstrap.asked", { n: asked.asked, count: count(asked.asked) }));
-}
 
 function makeRow(first) {
   const name = h("a", { class: "device-name", tabindex: "-1" });

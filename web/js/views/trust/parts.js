@@ -36,7 +36,7 @@ export function expiryBadge(iso) {
 }
 
 /** Whether its last try failed: what went wrong before it was let in is over. */
-export const isFailing = (credential) => Boolean(credential.last_failure) && !(credential.last_used_at > credential.last_failure.at);
+export const isFailing = (credential) => Boolean(credential.last_failure) && !(Date.parse(credential.last_used_at) > Date.parse(credential.last_failure.at));
 
 const STATE_ICONS = { active: "check", staged: "clock", retiring: "moonlit", revoked: "close" };
 

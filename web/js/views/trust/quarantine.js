@@ -41,6 +41,7 @@ export class QuarantineView {
     try {
       const { strangers } = await api.strangers();
       if (this.#life.ended) return;
+      store.noteStrangers(strangers);
       this.#all = strangers.sort((a, b) => b.last_seen_at.localeCompare(a.last_seen_at));
       this.#draw();
     } catch (error) {

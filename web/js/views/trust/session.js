@@ -9,7 +9,7 @@ import * as api from "./api.js";
 import { failed, place, subHead, waiting } from "./parts.js";
 import { sessionState } from "./session-row.js";
 
-const ICONS = { Request: "devices", Discover: "discover", Delete: "trash", Write: "pencil", Read: "book", Finish: "check", Pack: "layers" };
+const ICONS = { Request: "devices", Discover: "discover", Delete: "trash", Write: "pencil", Read: "book", Finish: "check", Pack: "layers", Key: "key" };
 const PLAY_MS = 700;
 const LIVE_MS = 1200;
 
