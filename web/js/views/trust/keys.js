@@ -156,6 +156,42 @@ export class KeysView {
 
 const addPlace = (name) => `${place("add")}?endpoint_name=${encodeURIComponent(name)}`;
 
+/** Start bootstrapping anew: of a group of all of them, or of ``some``, whose words are named. */
+export async function askRebootstrap(all, some, words) {
+  const groups = [...new Set(all.flatMap((one) => one.groups))].sort();
+  const sizes = new Map(groups.map((name) => [name, all.filter((one) => one.groups.includes(name)).length]));
+  const open = all.filter((one) => !one.credentials.some((key) => key.purpose === "bootstrap" && key.state !== "revoked"));
+  const asked = await dialog(t("trust.rebootstrap.many"), (close) => {
+    const complaint = new Complaint();
+    const whom = select([...(some.length ? [["some", t(words, { n: some.length, count: count(some.length) })]] : []), ...groups.map((name) => [`g:${name}`, t("trust.rebootstrap.group", { name, n: sizes.get(name), count: count(sizes.get(name)) })])], "", { onchange: () => tell() });
+    const warning = h("p", { class: "warning-line", role: "status" });
+    const chosen = () => (whom.value.startsWith("g:") ? all.filter((one) => one.groups.includes(whom.value.slice(2))) : some);
+    const tell = () => {
+      const n = chosen().filter((one) => open.includes(one)).length;
+      warning.hidden = n === 0;
+      fill(warning, icon("warning"), h("span", {}, t("trust.rebootstrap.without", { n, count: count(n) })));
+    };
+    tell();
+    const sure = checkbox(t("trust.rebootstrap.sure"), false);
+    return {
+      body: [h("p", { class: "prose" }, t("trust.rebootstrap.text")), labelled(t("trust.rebootstrap.whom"), whom), warning, sure.element, complaint.element],
+      submit: async () => {
+        complaint.clear();
+        if (!sure.input.checked) return complaint.say(t("trust.sure.missing"));
+        try {
+          if (!whom.value) return complaint.say(t("trust.rebootstrap.nobody"));
+          close(await api.rebootstrapMany(whom.value === "some" ? { endpoint_names: some.map((one) => one.endpoint_name) } : { group: whom.value.slice(2) }));
+        } catch (error) {
+          complaint.error(error);
+        }
+        return undefined;
+      },
+      actions: [button(t("cancel"), () => close()), h("button", { type: "submit", class: "button primary" }, icon("refresh"), h("span", {}, t("trust.rebootstrap.start")))],
+    };
+  });
+  if (asked) note(t("trust.rebootstrap.asked", { n: asked.asked, count: count(asked.asked) }));
+}
+
 function makeRow(first) {
   const name = h("a", { class: "device-name", tabindex: "-1" });
   const sub = h("span", { class: "sub" });
