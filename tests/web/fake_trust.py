@@ -349,10 +349,19 @@ class Trust:
             one["state"] = "active"
         return device
 
-    def rebootstrap(self, body: Json) -> Json:
-        names = body.get("endpoint_names") or [
+    def meant(self, body: Json) -> list[str]:
+        return body.get("endpoint_names") or [
             name for name, one in self.devices.items() if body.get("group") in one["groups"]
         ]
+
+    def give_plan(self, body: Json) -> Json:
+        names = self.meant(body)
+        for name in names:
+            self.one(name)["plan"] = body["plan"]
+        return {"changed": len(names)}
+
+    def rebootstrap(self, body: Json) -> Json:
+        names = self.meant(body)
         for name in names:
             self.one(name)["rebootstrap_asked_at"] = iso(time.time())
         return {"asked": len(names)}
@@ -551,6 +560,7 @@ ROUTES: list[tuple[str, dict[str, Any]]] = [
     (_DEVICE + "/revoke", {"POST": _named("revoke")}),
     (_DEVICE + "/reinstate", {"POST": _named("reinstate")}),
     (_DEVICE + "/rebootstrap", {"POST": _ask}),
+    ("/vault/plan", {"POST": lambda g, _, __, body: g.trust.give_plan(body)}),
     ("/vault/rebootstrap", {"POST": lambda g, _, __, body: g.trust.rebootstrap(body)}),
     ("/vault/import", {"POST": lambda g, _, query, body: g.trust.take_in(query, body)}),
     ("/vault/audit", {"GET": lambda g, _, query, __: g.trust.read(query)}),

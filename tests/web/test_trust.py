@@ -269,21 +269,48 @@ def test_a_session_is_watched_and_played_again(page: Any) -> None:
     page.until("return document.querySelectorAll('.step.to-come').length === 0")
 
 
-def test_a_group_is_bootstrapped_anew_when_it_is_meant(page: Any) -> None:
+def test_a_group_is_moved_when_it_is_meant(page: Any) -> None:
     page.open("#/security/bootstrap")
-    page.button("Bootstrap many anew")
+    page.button("Move devices")
     page.until_text("dialog", "The 1 device with a bootstrap key")
     page.js(
         "const one = document.querySelector('dialog select'); one.value = 'g:water';"
         "one.dispatchEvent(new Event('change'))"
     )
     page.until_text("dialog .warning-line", "2 of them have no bootstrap key")
-    page.button("Start", "dialog")
+    page.button("Move 2 devices", "dialog")
     page.until_text("dialog .form-error", "Tick the box")
     page.click("dialog input[type=checkbox]")
-    page.button("Start", "dialog")
+    page.button("Move 2 devices", "dialog")
     page.until_text("body", "2 devices are asked")
     assert sent(page, "POST", "/vault/rebootstrap") == [{"group": "water"}]
+    assert not sent(page, "POST", "/vault/plan")
+
+
+def test_devices_are_picked_and_moved_by_another_plan(page: Any) -> None:
+    page.open("#/security/keys")
+    page.until_text(".keys-scroller", "boiler")
+    page.button("More", ".trust-tools")
+    page.button("Pick devices", ".menu")
+    assert page.js("return document.querySelector('[data-do=move]').disabled")
+    page.click("[aria-label='Pick boiler']")
+    page.until_text(".picking-bar", "1 device picked")
+    page.js(
+        "const row = [...document.querySelectorAll('.keys-row')].find((one) => one.textContent.includes('greenhouse-north'));"
+        "row.focus(); row.dispatchEvent(new KeyboardEvent('keydown', { key: ' ', bubbles: true }))"
+    )
+    page.until_text(".picking-bar", "2 devices picked")
+    assert page.js("return location.hash") == "#/security/keys"
+    page.button("Move devices", ".picking-bar")
+    page.until_text("dialog", "The 2 devices that are picked")
+    page.js("[...document.querySelectorAll('dialog select')].at(-1).value = 'p1'")
+    page.click("dialog input[type=checkbox]")
+    page.button("Move 2 devices", "dialog")
+    page.until("return document.querySelector('.picking-bar').hidden")
+    names = {"endpoint_names": ["boiler", "greenhouse-north"]}
+    assert sent(page, "POST", "/vault/plan") == [names | {"plan": "p1"}]
+    assert sent(page, "POST", "/vault/rebootstrap") == [names]
+    assert page.gateway.trust.devices["greenhouse-north"]["plan"] == "p1"
 
 
 LIST = "endpoint_name,security\nmeter-1,psk\nboiler,psk\nmeter-3,wep\n"

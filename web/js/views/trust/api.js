@@ -13,6 +13,7 @@ export const rotate = (name, body) => post(vault(name, "rotate"), body);
 export const revoke = (name, reason) => post(vault(name, "revoke"), { reason });
 export const reinstate = (name) => post(vault(name, "reinstate"), {});
 export const rebootstrap = (name) => post(vault(name, "rebootstrap"), {});
+export const givePlan = (body) => post("/vault/plan", body);
 export const rebootstrapMany = (body) => post("/vault/rebootstrap", body);
 export const importDevices = (body, type, dryRun) => request("POST", "/vault/import", { query: { dry_run: dryRun ? "true" : "" }, body, type });
 export const groups = () => get("/vault/groups");

@@ -7,7 +7,7 @@ import { canAdmin, canOperate } from "../../operate.js";
 import { go } from "../../router.js";
 import * as store from "../../store.js";
 import * as api from "./api.js";
-import { askRebootstrap } from "./keys.js";
+import { moveDevices, withBootstrapKey } from "./move.js";
 import { failed, MODES, place, waiting } from "./parts.js";
 import { sessionRow } from "./session-row.js";
 
@@ -21,7 +21,7 @@ export class BootstrapView {
   constructor() {
     this.element = h("div", { class: "trust-view scrolling" },
       h("section", {}, h("div", { class: "card-title section-title" }, h("h2", {}, t("trust.plans.title")), canAdmin() ? button(t("trust.plan.new"), () => go(place("plan", "new")), { icon: "plus", kind: "primary" }) : null), h("p", { class: "prose page-text" }, t("trust.plans.text")), this.#plans),
-      h("section", { class: "card" }, h("div", { class: "card-title" }, h("h2", {}, t("trust.sessions")), canOperate() ? button(t("trust.rebootstrap.many"), () => this.#ask(), { icon: "refresh" }) : null), this.#sessions));
+      h("section", { class: "card" }, h("div", { class: "card-title" }, h("h2", {}, t("trust.sessions")), canOperate() ? button(t("trust.move"), () => this.#ask(), { icon: "refresh" }) : null), this.#sessions));
     store.on("events", () => {
       this.#timer ||= setTimeout(() => {
         this.#timer = 0;
@@ -87,7 +87,7 @@ export class BootstrapView {
   async #ask() {
     try {
       const { devices } = await api.devices();
-      await askRebootstrap(devices, devices.filter((one) => one.credentials.some((key) => key.purpose === "bootstrap" && key.state !== "revoked")), "trust.rebootstrap.all");
+      await moveDevices(devices, withBootstrapKey(devices), "trust.rebootstrap.all");
     } catch (error) {
       noteError(error);
     }

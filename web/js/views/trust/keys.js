@@ -1,7 +1,7 @@
 // The security store: every device with the keys by which it may come in.
 
 import { button, fill, h, icon, Life, setText } from "../../dom.js";
-import { dialog, menu, note } from "../../dialog.js";
+import { announce, menu } from "../../dialog.js";
 import { ageElement, count, setAge } from "../../format.js";
 import { currentLanguage, t } from "../../i18n.js";
 import { canAdmin, canOperate } from "../../operate.js";
@@ -9,7 +9,8 @@ import { go } from "../../router.js";
 import * as store from "../../store.js";
 import { VirtualList } from "../../virtual.js";
 import * as api from "./api.js";
-import { checkbox, Complaint, daysLeft, expiryBadge, failed, isFailing, labelled, modeBadge, modesOf, none, place, select, SOON_DAYS, waiting } from "./parts.js";
+import { moveDevices } from "./move.js";
+import { daysLeft, expiryBadge, failed, isFailing, modeBadge, modesOf, none, place, select, SOON_DAYS, waiting } from "./parts.js";
 
 const SHOWS = {
   "": () => true,
@@ -38,6 +39,8 @@ export class KeysView {
   #group = select([["", t("trust.group.all")]], "", { "aria-label": t("trust.group") });
   #tag = select([["", t("trust.tag.all")]], "", { "aria-label": t("trust.tag") });
   #timer = 0;
+  #picked = null; // endpoint names, while some are picked
+  #picking = h("div", { class: "picking-bar", role: "group", "aria-label": t("trust.pick"), hidden: true });
 
   constructor(route) {
     this.#show = route.query.get("show") ?? "";
@@ -53,8 +56,8 @@ export class KeysView {
     const more = button(t("trust.more"), () => this.#more(more), { icon: "more" });
     this.element = h("div", { class: "trust-view keys" },
       h("div", { class: "trust-tools" }, h("div", { class: "search" }, icon("search"), search), this.#group, this.#tag, h("span", { class: "grow" }),
-        canAdmin() ? [more, button(t("trust.add"), () => go(place("add")), { icon: "plus", kind: "primary" })] : null),
-      this.#chips, h("div", { class: "card-body keys-body" }, this.#scroller, this.#state), this.#summary);
+        canOperate() ? more : null, canAdmin() ? [button(t("trust.add"), () => go(place("add")), { icon: "plus", kind: "primary" })] : null),
+      this.#chips, this.#picking, h("div", { class: "card-body keys-body" }, this.#scroller, this.#state), this.#summary);
     for (const show of Object.keys(SHOWS)) {
       this.#chips.append(h("button", { type: "button", class: "chip", "data-show": show, onclick: () => {
         this.#show = show;
@@ -65,9 +68,9 @@ export class KeysView {
     this.#list = new VirtualList(this.#scroller, {
       rowHeight: (width) => (width < NARROW ? NARROW_ROW : ROW),
       key: (row) => row.endpoint_name,
-      make: (row) => makeRow(row),
-      update: (element, row) => element.update(row),
-      open: (row) => go(row.stranger ? addPlace(row.endpoint_name) : place("device", row.endpoint_name)),
+      make: (row) => makeRow(row, (name) => this.#pick(name)),
+      update: (element, row) => element.update(row, this.#picked),
+      open: (row) => (this.#picked && !row.stranger ? this.#pick(row.endpoint_name) : go(row.stranger ? addPlace(row.endpoint_name) : place("device", row.endpoint_name))),
     }, this.#life);
     store.on("events", () => this.#soon(), this.#life);
     store.on("devices", () => this.#choose(), this.#life);
@@ -142,57 +145,63 @@ export class KeysView {
     fill(this.#state, this.#shown.length ? [] : this.#all.length ? none("search", t("trust.nomatch"), t("trust.nomatch.hint")) : none("key", t("trust.none"), t("trust.none.hint"), canAdmin() ? button(t("trust.add"), () => go(place("add")), { icon: "plus", kind: "primary" }) : null));
   }
 
+  /** Start or end picking devices, of which something is then asked. */
+  #setPicking(picked) {
+    this.#picked = picked;
+    this.element.classList.toggle("picking", Boolean(picked));
+    this.#picking.hidden = !picked;
+    if (picked) {
+      const all = button(t("trust.pick.all"), () => {
+        for (const row of this.#shown) if (!row.stranger) this.#picked.add(row.endpoint_name);
+        this.#told();
+      }, { kind: "small" });
+      const move = button(t("trust.move"), () => this.#move(), { icon: "refresh", kind: "small primary", "data-do": "move" });
+      fill(this.#picking, h("span", { class: "grow picked" }), all, move, button(t("trust.pick.end"), () => this.#setPicking(null), { kind: "small" }));
+      this.#told();
+      all.focus();
+    }
+    this.#list.refresh();
+  }
+
+  #pick(name) {
+    const on = !this.#picked.delete(name);
+    if (on) this.#picked.add(name);
+    this.#told();
+    announce(t(on ? "trust.picked.on" : "trust.picked.off", { name }));
+  }
+
+  #told() {
+    const n = this.#picked.size;
+    setText(this.#picking.querySelector(".picked"), t("trust.picked", { n, count: count(n) }));
+    this.#picking.querySelector("[data-do=move]").disabled = n === 0;
+    this.#list.refresh();
+  }
+
+  async #move() {
+    const some = this.#all.filter((one) => this.#picked.has(one.endpoint_name));
+    if (!(await moveDevices(this.#all, some, "trust.move.picked"))) return;
+    this.#setPicking(null);
+    this.#load();
+  }
+
   #more(anchor) {
-    menu(anchor, [
+    const lists = canAdmin() ? [
       { label: t("trust.import"), icon: "upload", action: () => go(place("import")) },
       { label: t("trust.export.csv"), icon: "download", action: () => open(api.exportAddress("csv"), "_self") },
       { label: t("trust.export.json"), icon: "download", action: () => open(api.exportAddress("json"), "_self") },
       { label: t("trust.sheet"), icon: "file", action: () => open(api.sheetAddress(chosen.group), "_blank", "noopener") },
-      canOperate() ? null : undefined,
-      canOperate() ? { label: t("trust.rebootstrap.many"), icon: "refresh", action: () => askRebootstrap(this.#all, this.#shown.filter((one) => !one.stranger), "trust.rebootstrap.shown") } : undefined,
-    ].filter((item) => item !== undefined));
+      null,
+    ] : [];
+    menu(anchor, [...lists,
+      { label: t("trust.pick"), icon: "tasks", action: () => this.#setPicking(new Set()) },
+      { label: t("trust.move"), icon: "refresh", action: () => moveDevices(this.#all, this.#shown.filter((one) => !one.stranger), "trust.rebootstrap.shown") },
+    ]);
   }
 }
 
 const addPlace = (name) => `${place("add")}?endpoint_name=${encodeURIComponent(name)}`;
 
-/** Start bootstrapping anew: of a group of all of them, or of ``some``, whose words are named. */
-export async function askRebootstrap(all, some, words) {
-  const groups = [...new Set(all.flatMap((one) => one.groups))].sort();
-  const sizes = new Map(groups.map((name) => [name, all.filter((one) => one.groups.includes(name)).length]));
-  const open = all.filter((one) => !one.credentials.some((key) => key.purpose === "bootstrap" && key.state !== "revoked"));
-  const asked = await dialog(t("trust.rebootstrap.many"), (close) => {
-    const complaint = new Complaint();
-    const whom = select([...(some.length ? [["some", t(words, { n: some.length, count: count(some.length) })]] : []), ...groups.map((name) => [`g:${name}`, t("trust.rebootstrap.group", { name, n: sizes.get(name), count: count(sizes.get(name)) })])], "", { onchange: () => tell() });
-    const warning = h("p", { class: "warning-line", role: "status" });
-    const chosen = () => (whom.value.startsWith("g:") ? all.filter((one) => one.groups.includes(whom.value.slice(2))) : some);
-    const tell = () => {
-      const n = chosen().filter((one) => open.includes(one)).length;
-      warning.hidden = n === 0;
-      fill(warning, icon("warning"), h("span", {}, t("trust.rebootstrap.without", { n, count: count(n) })));
-    };
-    tell();
-    const sure = checkbox(t("trust.rebootstrap.sure"), false);
-    return {
-      body: [h("p", { class: "prose" }, t("trust.rebootstrap.text")), labelled(t("trust.rebootstrap.whom"), whom), warning, sure.element, complaint.element],
-      submit: async () => {
-        complaint.clear();
-        if (!sure.input.checked) return complaint.say(t("trust.sure.missing"));
-        try {
-          if (!whom.value) return complaint.say(t("trust.rebootstrap.nobody"));
-          close(await api.rebootstrapMany(whom.value === "some" ? { endpoint_names: some.map((one) => one.endpoint_name) } : { group: whom.value.slice(2) }));
-        } catch (error) {
-          complaint.error(error);
-        }
-        return undefined;
-      },
-      actions: [button(t("cancel"), () => close()), h("button", { type: "submit", class: "button primary" }, icon("refresh"), h("span", {}, t("trust.rebootstrap.start")))],
-    };
-  });
-  if (asked) note(t("trust.rebootstrap.asked", { n: asked.asked, count: count(asked.asked) }));
-}
-
-function makeRow(first) {
+function makeRow(first, pick) {
   const name = h("a", { class: "device-name", tabindex: "-1" });
   const sub = h("span", { class: "sub" });
   const modes = h("span", { class: "badges" });
@@ -201,12 +210,22 @@ function makeRow(first) {
   const trouble = h("span", { class: "keys-trouble" });
   const target = first.stranger ? addPlace(first.endpoint_name) : place("device", first.endpoint_name);
   name.href = target;
+  const box = h("input", { type: "checkbox", tabindex: "-1", "aria-label": t("trust.pick.of", { name: first.endpoint_name }), onchange: () => pick(first.endpoint_name) });
+  const mark = h("label", { class: "keys-pick", hidden: true }, box);
+  let picking = false;
   const element = h("div", { class: "keys-row", role: "listitem", onclick: (event) => {
-    if (!event.target.closest("a, button")) go(target);
-  } },
+    if (event.target.closest("button, .keys-pick") || (!picking && event.target.closest("a"))) return;
+    event.preventDefault();
+    if (picking) pick(first.endpoint_name);
+    else go(target);
+  } }, mark,
   h("div", { class: "keys-name" }, name, sub), h("div", { class: "keys-modes" }, modes), facts, h("div", { class: "keys-used" }, h("span", { class: "label" }, t("trust.used")), used), trouble);
   let drawn = "";
-  element.update = (row) => {
+  element.update = (row, picked = null) => {
+    picking = Boolean(picked) && !row.stranger;
+    mark.hidden = !picking;
+    box.checked = picking && picked.has(row.endpoint_name);
+    element.classList.toggle("picked", box.checked);
     const key = JSON.stringify(row);
     if (key === drawn) return;
     drawn = key;
