@@ -26,6 +26,7 @@ from aiocoap.numbers import codes, types
 from tests.house import House
 
 DEVICES = 1000
+PATIENCE_S = 150.0  # on a machine with other work
 BATCHES = 10
 AWAKE_S = 1.5  # how long a device listens after each message; the server is told less
 CYCLE_S = 3.0  # from one visit to the next
@@ -137,7 +138,8 @@ class Fleet(threading.Thread):
 
     def reached(self, count: int) -> None:
         with self._counted:
-            assert self._counted.wait_for(lambda: self._count >= count, 60), f"only {self._count} deliveries"
+            enough = self._counted.wait_for(lambda: self._count >= count, PATIENCE_S)
+            assert enough, f"only {self._count} deliveries"
 
     def stop(self) -> None:
         self._over = True
@@ -175,7 +177,7 @@ def open_tasks(house: House) -> int:
     return int(house.api("GET", "/status")[1]["tasks"]["open"])
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(290)
 def test_ten_thousand_tasks_for_sleepers_survive_kills(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
@@ -201,7 +203,7 @@ def test_ten_thousand_tasks_for_sleepers_survive_kills(tmp_path: Path) -> None:
         house.kill()
         asking.join(30)
         house.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while open_tasks(house):
             assert time.monotonic() < deadline, house.api("GET", "/tasks?limit=3&state=open")
             threading.Event().wait(0.3)
