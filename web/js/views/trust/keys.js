@@ -156,7 +156,7 @@ export class KeysView {
         this.#told();
       }, { kind: "small" });
       const move = button(t("trust.move"), () => this.#move(), { icon: "refresh", kind: "small primary", "data-do": "move" });
-      fill(this.#picking, h("span", { class: "grow picked" }), all, move, button(t("trust.pick.end"), () => this.#setPicking(null), { kind: "small" }));
+      fill(this.#picking, h("span", { class: "grow picked" }), button(t("trust.pick.end"), () => this.#setPicking(null), { kind: "small" }), all, move);
       this.#told();
       all.focus();
     }
