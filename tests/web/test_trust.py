@@ -161,6 +161,7 @@ def test_a_failure_is_over_when_the_device_was_let_in(page: Any) -> None:
 
 def test_labels_groups_and_nosec_are_changed(page: Any) -> None:
     page.open("#/security/device/boiler")
+    page.until_text(".facts", "Heating, two servers")
     page.button("Edit", ".sub-head")
     page.fill("dialog .field:nth-of-type(2) .input", "heating, cellar")
     page.button("Keep", "dialog")

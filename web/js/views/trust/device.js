@@ -1,6 +1,6 @@
 // One device in the security store: its keys, how its last contact went, and what can be changed.
 
-import { button, fill, h, icon, iconButton, Life } from "../../dom.js";
+import { button, fill, h, icon, iconButton, Life, setText } from "../../dom.js";
 import { confirm, dialog, note, noteError } from "../../dialog.js";
 import { field } from "../../fields.js";
 import { ageElement, when } from "../../format.js";
@@ -21,6 +21,7 @@ export class DeviceView {
   #device = null;
   #sessions = [];
   #drawn = "";
+  #planNames = new Map();
   #timer = 0;
 
   constructor(route) {
@@ -80,7 +81,7 @@ export class DeviceView {
             h("dl", { class: "facts" },
               h("dt", {}, t("trust.groups")), h("dd", {}, device.groups.length ? h("span", { class: "badges" }, device.groups.map((one) => h("span", { class: "badge plain" }, one))) : "–"),
               h("dt", {}, t("trust.tags")), h("dd", {}, device.tags.length ? h("span", { class: "badges" }, device.tags.map((one) => h("span", { class: "badge plain" }, `#${one}`))) : "–"),
-              h("dt", {}, t("trust.plan")), h("dd", {}, device.plan ? h("a", { href: place("plan", device.plan) }, device.plan) : t("trust.plan.default")),
+              h("dt", {}, t("trust.plan")), h("dd", {}, device.plan ? this.#planLink(device.plan) : t("trust.plan.default")),
               h("dt", {}, t("trust.made")), h("dd", {}, when(device.made_at))),
             h("div", { class: "button-row" }, canOperate() ? button(t("trust.rebootstrap"), () => this.#rebootstrap(), { icon: "refresh", "data-action": "rebootstrap" }) : null,
               h("a", { class: "button", href: api.labelAddress(this.#name), target: "_blank", rel: "noopener" }, icon("file"), h("span", {}, t("trust.print"))))),
@@ -95,6 +96,19 @@ export class DeviceView {
               button(t("trust.remove"), () => this.#remove(), { icon: "trash", kind: "danger-outline", "data-action": "remove" })) : null),
           h("section", { class: "card" }, h("h2", {}, t("trust.sessions")), this.#sessions.length ? h("ul", { class: "session-list" }, this.#sessions.map((one) => sessionRow(one))) : h("p", { class: "muted" }, t("trust.sessions.none.device"))))));
     if (focused) this.element.querySelector(`[data-action="${focused}"]`)?.focus();
+  }
+
+  /** A plan by its name, as soon as that is known. */
+  #planLink(id) {
+    const link = h("a", { href: place("plan", id) }, this.#planNames.get(id) ?? id);
+    if (!this.#planNames.has(id)) {
+      this.#planNames.set(id, id);
+      api.plan(id).then(({ name }) => {
+        this.#planNames.set(id, name);
+        setText(link, name);
+      }).catch(() => {}); // Its id says which it is, too.
+    }
+    return link;
   }
 
   #credential(one) {
