@@ -6,6 +6,7 @@ import { count } from "../../format.js";
 import { t } from "../../i18n.js";
 import { canAdmin } from "../../operate.js";
 import { go } from "../../router.js";
+import * as store from "../../store.js";
 import * as api from "./api.js";
 import { Complaint, labelled, linkButton, none, place, saveText, subHead } from "./parts.js";
 
@@ -18,14 +19,15 @@ const MOST_BYTES = 8 * 1024 * 1024;
 const TOLD = ["uri", "security", "psk_identity", "psk_identity_hex", "psk_key_hex", "public_key_pem", "private_key_pem", "certificate_pem", "server_public_key_pem", "server_certificate_pem", "authority_pem"];
 const OSCORE = ["sender_id", "recipient_id", "id_context", "master_secret", "master_salt"];
 
+// What was made and is not said to be kept yet, and by whom: who looks at another page meanwhile finds it again.
+let pending = null;
+
 export class ImportView {
   #life = new Life();
   #file = null; // the list as it was chosen; null: what stands in the text area
   #timer = 0;
   #asked = 0;
   #good = 0;
-  #made = null;
-  #saved = false;
   #complaint = new Complaint();
   #chosen = h("p", { class: "hint import-file", role: "status" });
   #report = h("div", { class: "import-report" });
@@ -34,15 +36,17 @@ export class ImportView {
 
   constructor() {
     this.element = h("div", { class: "trust-view scrolling" }, subHead(place("keys"), t("trust.import")));
+    if (pending?.account !== store.state.session?.account) pending = null;
     if (!canAdmin()) {
       this.element.append(none("lock", t("trust.admin.only"), t("trust.admin.only.hint")));
       return;
     }
     this.#life.add(() => clearTimeout(this.#timer));
     this.#life.listen(window, "beforeunload", (event) => {
-      if (this.#made && !this.#saved) event.preventDefault();
+      if (pending && !pending.saved) event.preventDefault();
     });
-    this.#draw();
+    if (pending) this.#drawMade();
+    else this.#draw();
   }
 
   end() {
@@ -156,22 +160,21 @@ export class ImportView {
     try {
       const [list, type] = await this.#list();
       const { devices } = await api.importDevices(list, type, false);
-      if (this.#life.ended) return;
-      this.#made = devices;
+      pending = { devices, account: store.state.session?.account, saved: false };
       note(t("trust.import.added", { n: devices.length, count: count(devices.length) }));
-      this.#drawMade();
+      if (!this.#life.ended) this.#drawMade();
     } catch (error) {
       if (!this.#life.ended) this.#refused(error);
     }
   }
 
   #drawMade() {
-    const devices = this.#made;
+    const { devices } = pending;
     const groups = devices.map((one) => one.groups);
     const shared = groups[0]?.find((name) => groups.every((some) => some.includes(name))) ?? "";
     const save = (name, text, type) => {
       saveText(name, text, type);
-      this.#saved = true;
+      pending.saved = true;
     };
     fill(this.element, subHead(place("keys"), t("trust.import")), h("section", { class: "card" },
       h("p", { class: "import-sum good", role: "status" }, icon("check"), h("span", {}, t("trust.import.added", { n: devices.length, count: count(devices.length) }))),
@@ -186,8 +189,8 @@ export class ImportView {
   }
 
   async #leave() {
-    if (!this.#saved && !(await confirm(t("trust.import.unsaved"), t("trust.import.unsaved.text"), t("trust.import.leave")))) return;
-    this.#made = null;
+    if (!pending.saved && !(await confirm(t("trust.import.unsaved"), t("trust.import.unsaved.text"), t("trust.import.leave")))) return;
+    pending = null;
     go(place("keys"));
   }
 }
