@@ -33,6 +33,10 @@ def test_a_new_device_step_by_step_until_it_is_there(page: Any) -> None:
     assert "Shown this once." in page.text(".provision")
     assert "00112233445566778899aabbccddeeff" in page.text(".provision")
     assert page.js("return document.querySelectorAll('.qr path').length") > 1
+    page.js("location.hash = '#/events'")  # a slip of the finger: what is shown once is not lost by it
+    page.until("return document.querySelector('.provision') === null")
+    page.js("location.hash = '#/security/add'")
+    page.until_text(".provision", "00112233445566778899aabbccddeeff")
     page.button("Anjay", ".client-tabs")
     page.until_text(".client-panel", "./demo --endpoint-name meter-99")
     trust = page.gateway.trust
@@ -52,6 +56,9 @@ def test_a_new_device_step_by_step_until_it_is_there(page: Any) -> None:
     page.button("I have kept it", ".wizard")
     page.until_text(".credential", "psk:meter-99")
     assert "00112233" not in page.text("main")
+    page.js("location.hash = '#/security/add'")
+    page.until_text(".wizard", "Endpoint name")
+    assert page.js("return document.querySelector('.wizard input').value") == ""
 
 
 SECURITIES = [
@@ -128,6 +135,10 @@ def test_a_key_is_rotated_revoked_and_the_device_reinstated(page: Any) -> None:
     assert sent(page, "POST", "/vault/devices/greenhouse-north/rotate") == [
         {"purpose": "server", "how": "staged"}
     ]
+    page.button("Close", "dialog")
+    page.until_text("dialog.dangerous", "Leave without the keys?")
+    page.button("Cancel", "dialog")
+    page.until_text("dialog", "Shown this once.")
     page.button("I have kept it", "dialog")
     page.until_text(".trust-state.staged", "not used yet")
     page.button("Revoke", ".card")

@@ -9,12 +9,15 @@ import { deviceHash, go } from "../../router.js";
 import * as store from "../../store.js";
 import * as api from "./api.js";
 import { checkbox, Complaint, contactLine, labelled, modeBadge, none, place, select, subHead } from "./parts.js";
-import { provisioningCard } from "./provisioning.js";
+import { provisioningCard, tellsSecrets } from "./provisioning.js";
 
 const STEPS = ["name", "security", "way", "flash"];
 const SECURITIES = ["psk", "rpk", "x509", "oscore", "nosec"];
 const FOLLOW_MS = 2000;
 const MOST_OTHERS = 3;
+
+// What was made and is not said to be kept yet, and by whom: who looks at another page meanwhile finds it again.
+let pending = null;
 
 export class AddView {
   #life = new Life();
@@ -47,6 +50,15 @@ export class AddView {
     } }, this.#steps, this.#body);
     this.element.append(form);
     this.#life.every(FOLLOW_MS, () => this.#ask());
+    this.#life.listen(window, "beforeunload", (event) => {
+      if (pending) event.preventDefault();
+    });
+    if (pending?.account !== store.state.session?.account) pending = null;
+    if (pending && [pending.made.endpoint_name, ""].includes(this.#given.endpoint_name)) {
+      this.#made = pending.made;
+      Object.assign(this.#given, pending.given);
+      this.#step = 3;
+    }
     store.on("events", () => {
       if (this.#made && store.state.events[0]?.endpoint_name === this.#made.endpoint_name) this.#ask();
     }, this.#life);
@@ -67,7 +79,7 @@ export class AddView {
     fill(this.#body, h("h3", { class: "wizard-title", tabindex: "-1" }, t(`trust.step.${STEPS[this.#step]}.title`)), body, this.#complaint.element,
       h("div", { class: "wizard-foot" },
         last ? button(t("trust.add.another"), () => this.#again(), { icon: "plus" }) : this.#step ? button(t("back"), () => this.#back(), { icon: "left" }) : button(t("cancel"), () => go(place("keys"))),
-        last ? button(t("trust.kept"), () => go(place("device", this.#made.endpoint_name)), { kind: "primary", icon: "check" })
+        last ? button(t("trust.kept"), () => this.#keep(), { kind: "primary", icon: "check" })
           : h("button", { type: "submit", class: "button primary" }, h("span", {}, t(this.#step === 2 ? "trust.add.make" : "trust.next")), icon(this.#step === 2 ? "check" : "right"))));
     if (this.#life.ended) return;
     requestAnimationFrame(() => (focus?.() ?? this.#body.querySelector(".wizard-title"))?.focus());
@@ -78,7 +90,13 @@ export class AddView {
     this.#draw();
   }
 
+  #keep() {
+    pending = null;
+    go(place("device", this.#made.endpoint_name));
+  }
+
   #again() {
+    pending = null;
     const { groups, tags, security, bootstrap, plan } = this.#given;
     Object.assign(this.#given, { endpoint_name: "", label: "", groups, tags, security, bootstrap, plan, psk: "made", psk_identity: "", psk_key_hex: "", public_key_pem: "", certificate_pem: "", csr_pem: "" });
     this.#made = null;
@@ -98,6 +116,7 @@ export class AddView {
     this.#asking = true;
     try {
       this.#made = await api.addDevice(this.#request());
+      if (tellsSecrets(this.#made)) pending = { made: this.#made, given: this.#given, account: store.state.session?.account };
       this.#step = 3;
       this.#draw();
     } catch (error) {

@@ -10,7 +10,7 @@ import { deviceHash, go } from "../../router.js";
 import * as store from "../../store.js";
 import * as api from "./api.js";
 import { checkbox, Complaint, contactLine, expiryBadge, failed, isFailing, labelled, modeBadge, modesOf, none, place, select, stateChip, subHead, waiting } from "./parts.js";
-import { provisioningCard } from "./provisioning.js";
+import { provisioningCard, tellsSecrets } from "./provisioning.js";
 import { sessionRow } from "./session-row.js";
 
 const FOLLOW_MS = 5000;
@@ -115,7 +115,7 @@ export class DeviceView {
     const facts = Object.entries(one.public ?? {}).filter(([, value]) => value !== null && value !== "");
     const more = h("details", { class: "more-fields" }, h("summary", {}, t("trust.public")), h("dl", { class: "facts" }, facts.map(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", { class: "mono" }, Array.isArray(value) ? value.join(", ") : String(value))])));
     return h("article", { class: `credential ${one.state}` },
-      h("div", { class: "credential-head" }, modeBadge(one.mode), h("span", { class: "badge plain" }, t(`trust.purpose.${one.purpose}`)), stateChip(one.state), expiryBadge(one.expires_at)),
+      h("div", { class: "credential-head" }, modeBadge(one.mode), h("span", { class: "badge plain" }, t(`trust.purpose.${one.purpose}`)), stateChip(one.state), one.state === "revoked" ? null : expiryBadge(one.expires_at)),
       h("p", { class: "with-word" }, h("code", { class: "mono identity" }, one.identity), iconButton("copy", t("trust.copy.of", { what: one.identity }), () => copyText(one.identity.slice(one.identity.indexOf(":") + 1)), { class: "small" })),
       h("p", { class: "credential-times" }, `${t("trust.made")} ${when(one.made_at)}`, one.expires_at ? ` · ${t("trust.expires.at", { when: when(one.expires_at) })}` : "", " · ", t("trust.used"), " ", ageElement(one.last_used_at)),
       one.last_failure ? h("p", { class: isFailing(one) ? "warning-line red" : "credential-times" }, isFailing(one) ? icon("warning") : null, h("span", {}, isFailing(one) ? "" : `${t("trust.failure.before")} `, one.last_failure.text, " ", ageElement(one.last_failure.at))) : null,
@@ -207,7 +207,9 @@ export class DeviceView {
     }, { subtitle: this.#name });
     if (!made) return;
     this.#load();
-    await dialog(t("trust.rotated"), (close) => ({ body: provisioningCard(made), actions: [button(t("trust.kept"), () => close(), { kind: "primary" })] }), { kind: "wide-dialog", subtitle: this.#name });
+    const show = () => dialog(t("trust.rotated"), (close) => ({ body: provisioningCard(made), actions: [button(t("trust.kept"), () => close(true), { kind: "primary" })] }), { kind: "wide-dialog", subtitle: this.#name });
+    // A slip of the finger closes a dialog, and the key would never be seen again.
+    while (!(await show()) && tellsSecrets(made)) if (await confirm(t("trust.import.unsaved"), t("trust.unsaved.text", { name: this.#name }), t("trust.import.leave"))) break;
   }
 
   async #edit() {

@@ -20,11 +20,14 @@ function account(facts) {
   return [h("p", { class: "flash-mode" }, modeBadge(facts.security)), ...rows, ...context];
 }
 
+/** Whether there is a secret in an answer of the gateway, that it will not tell again. */
+export const tellsSecrets = (device) => /"(psk_key_hex|private_key_pem|master_secret)"/.test(JSON.stringify(device.provisioning));
+
 /** The whole of it for one answer of the gateway. */
 export function provisioningCard(device) {
   const facts = device.provisioning;
   const name = device.endpoint_name;
-  const hasSecret = JSON.stringify(facts).match(/"(psk_key_hex|private_key_pem|master_secret)"/) !== null;
+  const hasSecret = tellsSecrets(device);
   const own = facts.security && (!facts.bootstrap || facts.psk_identity_hex || facts.oscore || facts.public_key_pem || facts.certificate_pem);
   return h("div", { class: "provision" },
     hasSecret ? h("p", { class: "once" }, icon("eye"), h("span", {}, h("strong", {}, t("trust.once")), " ", t("trust.once.text"))) : null,
