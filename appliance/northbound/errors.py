@@ -64,7 +64,7 @@ REASON: Final[dict[int, str]] = {
 
 # What somebody can do about a refusal of the vault, where its sentence does not say so itself.
 _VAULT_STEPS: Final[dict[str, str]] = {
-    "invalid": "Nothing was changed. GET /api/v1/openapi.json describes every request.",
+    "invalid": "Nothing was changed.",
     "conflict": "Nothing was changed.",
     "not_found": "GET /api/v1/vault/devices lists the devices that have keys.",
     "unavailable": "`homard check` says what is wrong.",
