@@ -24,6 +24,9 @@ const SHOWS = {
 const ROW = 68;
 const NARROW_ROW = 136;
 const NARROW = 760;
+const POLL_MS = 15_000;
+const SETTLE_MS = 3000;
+const SHARE = 20;
 const chosen = { search: "", group: "", tag: "" };
 
 export class KeysView {
@@ -39,6 +42,7 @@ export class KeysView {
   #group = select([["", t("trust.group.all")]], "", { "aria-label": t("trust.group") });
   #tag = select([["", t("trust.tag.all")]], "", { "aria-label": t("trust.tag") });
   #timer = 0;
+  #took = 0; // the last answer, in milliseconds
   #picked = null; // endpoint names, while some are picked
   #picking = h("div", { class: "picking-bar", role: "group", "aria-label": t("trust.pick"), hidden: true });
 
@@ -75,7 +79,7 @@ export class KeysView {
     store.on("events", () => this.#soon(), this.#life);
     store.on("devices", () => this.#choose(), this.#life);
     this.#life.add(() => clearTimeout(this.#timer));
-    this.#life.every(15_000, () => this.#load());
+    this.#life.every(POLL_MS, () => this.#soon());
     this.#load();
   }
 
@@ -85,17 +89,20 @@ export class KeysView {
 
   #soon() {
     if (this.#timer) return;
+    // A list of thousands takes a small gateway a second: it is asked at most for a part of the time.
     this.#timer = setTimeout(() => {
       this.#timer = 0;
       this.#load();
-    }, 3000);
+    }, Math.max(SETTLE_MS, SHARE * this.#took));
   }
 
   async #load() {
     if (document.hidden) return;
+    const began = performance.now();
     try {
       const { devices } = await api.devices();
       if (this.#life.ended) return;
+      this.#took = performance.now() - began;
       this.#all = devices;
       this.#fillSelect(this.#group, "group", devices.flatMap((one) => one.groups));
       this.#fillSelect(this.#tag, "tag", devices.flatMap((one) => one.tags));
