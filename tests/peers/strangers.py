@@ -35,25 +35,25 @@ def command(name: str) -> str:
     return found
 
 
-def leshan_classpath() -> str:
+def leshan_classpath(folder: Path = LESHAN) -> str:
     """Compile tests/peers/leshan unless that is done for these very sources; the class path for java.
 
-    Maven fetches Leshan once and needs no network after that.
+    Maven fetches Leshan once and needs no network after that. ``folder``: another one that is built like it.
     """
-    target = LESHAN / "target"
-    sources = sorted([LESHAN / "pom.xml", *LESHAN.glob("src/**/*.java")])
+    target = folder / "target"
+    sources = sorted({folder / "pom.xml", *folder.glob("src/**/*.java"), *LESHAN.glob("src/**/*.java")})
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     stamp = target / "built-from"
     target.mkdir(exist_ok=True)
     # Tests run in several processes; one of them builds, the others wait.
     with FileLock(target / "building.lock"):
-        _build(digest, stamp)
+        _build(folder, digest, stamp)
     return f"{target / 'classes'}:{target / 'lib'}/*"
 
 
-def _build(digest: str, stamp: Path) -> None:
+def _build(folder: Path, digest: str, stamp: Path) -> None:
     if not stamp.exists() or stamp.read_text() != digest:
-        maven = [command("mvn"), "-q", "-B", "-f", str(LESHAN / "pom.xml"), "compile"]
+        maven = [command("mvn"), "-q", "-B", "-f", str(folder / "pom.xml"), "compile"]
         offline = subprocess.run([*maven, "-o"], capture_output=True, text=True, check=False)
         if offline.returncode:
             online = subprocess.run(maven, capture_output=True, text=True, check=False)
