@@ -109,9 +109,15 @@ class House:
             self.stop()
 
     def api(
-        self, method: str, path: str, body: object = None, *, token: str | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = None,
+        kind: str = "application/xml",
     ) -> tuple[int, Any]:
-        """One request to the API: status and JSON."""
+        """One request to the API: status and JSON. ``kind`` is the media type of a body of bytes."""
         connection: http.client.HTTPConnection
         if self.tls:
             context = ssl.create_default_context()
@@ -125,9 +131,7 @@ class House:
             data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
             headers = {"Authorization": f"Bearer {self.token if token is None else token}"}
             if data is not None:
-                headers["Content-Type"] = (
-                    "application/json" if not isinstance(body, bytes) else "application/xml"
-                )
+                headers["Content-Type"] = "application/json" if not isinstance(body, bytes) else kind
             connection.request(method, "/api/v1" + path, data, headers)
             answer = connection.getresponse()
             text = answer.read()

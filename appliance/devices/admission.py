@@ -112,11 +112,7 @@ class Admission:
         identity = source.identity
         credential = self._vault.by_identity(identity, purpose)
         if credential is None:
-            sentence = (
-                f"{_shown(identity)} is trusted by its issuer, but no device has this identity; accept it "
-                "here, or add the device."
-            )
-            raise self._refuse(True, endpoint_name or "", source, "not known here", sentence)
+            raise self._refuse(True, endpoint_name or "", source, "not known here", trusted(identity))
         name = credential.endpoint_name
         lapsed = self._lapsed(credential)
         if lapsed:
@@ -193,6 +189,14 @@ class Admission:
         if identity and self._vault.by_identity(identity) is not None:
             self._uses.failed(identity, sentence)
         return Refused(forbidden, said, sentence)
+
+
+def trusted(identity: str) -> str:
+    """What is to be done about somebody who has proved an identity that no device has."""
+    return (
+        f"{_shown(identity)} is trusted by its issuer, but no device has this identity; accept it here, or "
+        "add the device."
+    )
 
 
 def _shown(identity: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from appliance.devices.admission import Admission
+from appliance.devices.admission import Admission, trusted
 from appliance.devices.bootstrap import Progress
 from appliance.devices.errors import DeviceError
 from appliance.devices.identity_use import IdentityUse
@@ -44,7 +44,7 @@ class Gate:
         self._strangers = strangers
         self._uses = uses
         self._vault = vault
-        # What the handshake under way showed, until `Failed` tells from where it came.
+        # What the handshake under way showed, until its end tells from where it came.
         self._shown: dict[str, dict[str, str]] = {}
 
     def psk_key(self, identity: bytes) -> bytes | None:
@@ -67,7 +67,7 @@ class Gate:
     def certificate(self, chain: tuple[bytes, ...]) -> Verdict:
         """Whether the owner of a certificate is let in."""
         verdict = self._doorkeeper.certificate(chain)
-        if verdict.refusal and chain:
+        if chain and (verdict.refusal or self._vault.by_identity(verdict.identity) is None):
             try:
                 pem = x509.load_der_x509_certificate(chain[0]).public_bytes(Encoding.PEM).decode()
             except ValueError:
@@ -83,6 +83,12 @@ class Gate:
             self._uses.failed(identity, sentence)
             return
         self._strangers.knock("", identity, address, "DTLS", sentence, material)
+
+    def unknown(self, identity: str, address: str) -> None:
+        """A handshake was done by somebody whose issuer is trusted, and whom nobody has added."""
+        self._strangers.knock(
+            "", identity, address, "DTLS", trusted(identity), self._shown.pop(identity, None)
+        )
 
     def _keep(self, identity: str, material: dict[str, str]) -> None:
         if len(self._shown) > 64:
@@ -128,6 +134,10 @@ class Security:
             if credential is not None and not self._admission.opens(session.identity):
                 assert self._server.coaps is not None  # who else would have told
                 self._server.coaps.drop(session, "its identity lapsed while it shook hands")
+                return
+            if credential is None:
+                # Not stored: it may do nothing before somebody accepts it.
+                self._gate.unknown(session.identity, str(session.address))
                 return
             self._uses.used(session.identity)
             if self._store is not None:

@@ -111,6 +111,11 @@ class Strangers:
         """Somebody who is not let in: a new entry, or one more knock of a known one."""
         now = self._wall()
         key = (endpoint_name[:_MAX_TEXT], identity[:_MAX_TEXT])
+        nameless = self._known.get(("", key[1])) if all(key) else None
+        if nameless is not None and nameless.state == "waiting":
+            # It showed who it is, and now says how it is called: one entry, by which it can be accepted.
+            material = material or nameless.material
+            self._drop(nameless)
         stranger = self._known.pop(key, None)
         if stranger is None:
             self._make_room()
