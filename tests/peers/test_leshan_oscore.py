@@ -105,7 +105,10 @@ def test_it_registers_is_used_and_goes_on_after_a_kill_until_it_is_revoked(
     homard(gateway, "device", "revoke", name)
     assert "was revoked" in contact(gateway, name, "failed")
     row = gateway.api.device(name)
-    assert row is None or row["state"] != "online"
+    assert row is not None and row["state"] == "offline"
+    leshan.say("update")
+    leshan.expect("failed", what="update", code="UNAUTHORIZED(401)")
+    leshan.expect("failed", what="register", code="UNAUTHORIZED(401)")
 
 
 def test_another_master_secret_is_refused_with_a_sentence_for_the_operator(
