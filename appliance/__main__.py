@@ -14,12 +14,14 @@ import logging
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance import __version__
 from appliance.config.loader import ConfigError
+from appliance.config.log import Bounded
 from appliance.config.sections import Settings, describe, load, show
 
 if TYPE_CHECKING:
@@ -378,10 +380,13 @@ def _fail(message: str) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     settings = _settings(options)
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log.level != "debug":
+        handler.addFilter(Bounded(time.monotonic))
     logging.basicConfig(
         level=settings.log.level.upper(),
         format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
+        handlers=[handler],
     )
     new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
     with contextlib.suppress(ImportError):  # without uvloop it is slower, and otherwise the same
