@@ -685,6 +685,7 @@ def set_password(state: Path, name: str, password: str) -> None:
     """`homard account set-password`; makes the account if there is none. Raises CommandFailed."""
     try:
         open_identity(state).set_password(name, password, create=True)
+        _note(state, f"password set of the account {name}")
     except (IdentityError, StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
 
@@ -692,9 +693,21 @@ def set_password(state: Path, name: str, password: str) -> None:
 def create_token(state: Path, name: str, scopes: tuple[str, ...], lifetime_s: float | None) -> str:
     """`homard token create`: the token, shown this once. Raises CommandFailed."""
     try:
-        return open_identity(state).create_token(name, scopes, lifetime_s)
+        token = open_identity(state).create_token(name, scopes, lifetime_s)
+        _note(state, f"token made: {name} ({', '.join(scopes)})")
+        return token
     except (IdentityError, StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
+
+
+def _note(state: Path, what: str) -> None:
+    """For the audit log, where there is one that opens: where the key is not at hand, that is said."""
+    try:
+        vault = _opened_vault(state, Settings())
+        if vault is not None:
+            vault.note(operator(), what)
+    except VaultError as error:
+        log.warning("the audit log has no entry of this: %s", error)
 
 
 def list_accounts(state: Path) -> list[str]:
@@ -715,6 +728,7 @@ def revoke_token(state: Path, token_id: str) -> None:
     """`homard token revoke`. Raises CommandFailed."""
     try:
         open_identity(state).revoke_token(token_id)
+        _note(state, f"token revoked: {token_id}")
     except (IdentityError, StorageError, OSError) as error:
         raise CommandFailed(str(error)) from error
 

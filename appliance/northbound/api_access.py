@@ -9,6 +9,7 @@ from appliance.identity.principals import Account, Session, Token
 from appliance.northbound.errors import ApiError
 from appliance.northbound.routes import Answer, Request, Routes
 from appliance.northbound.sessions import cookie_of, ended_cookie
+from appliance.vault.errors import VaultError
 
 routes = Routes()
 
@@ -32,6 +33,7 @@ def setup_state(request: Request) -> Answer:
 def setup(request: Request) -> Answer:
     body = request.body
     session = request.room.identity.setup(body["code"], body["name"], body["password"], request.address)
+    _note(request, session.account, "first account made, with the setup code")
     return _logged_in(request, session, 201)
 
 
@@ -91,11 +93,13 @@ def set_password(request: Request) -> Answer:
         session = identity.change_password(
             principal.name, body["current_password"], body["password"], request.address
         )
+        _note(request, request.by, "changed the own password")
         return _logged_in(request, session, 200)
     if not principal.may("admin"):
         raise ApiError("forbidden", "this needs the scope admin", "Ask somebody who has it.")
     request.reach.require_everywhere("admin")
     identity.set_password(name, body["password"])
+    _note(request, request.by, f"password set of the account {name}")
     return who(request)
 
 
@@ -118,13 +122,26 @@ def list_tokens(request: Request) -> Answer:
 def create_token(request: Request) -> Answer:
     body = request.body
     secret = request.room.identity.create_token(body["name"], body["scopes"], body.get("lifetime_s"))
-    return Answer({"id": secret.removeprefix(f"{TOKEN_PREFIX}_").partition("_")[0], "token": secret}, 201)
+    number = secret.removeprefix(f"{TOKEN_PREFIX}_").partition("_")[0]
+    try:
+        _note(request, request.by, f"token made: {body['name']} ({number}, {', '.join(body['scopes'])})")
+    except VaultError:
+        request.room.identity.revoke_token(number)  # nobody would know of it
+        raise
+    return Answer({"id": number, "token": secret}, 201)
 
 
 @routes.route("DELETE", "/tokens/{token_id}", scope="admin", summary="Revoke an API token", status=204)
 def revoke_token(request: Request) -> Answer:
     request.room.identity.revoke_token(request.parameters["token_id"])
+    _note(request, request.by, f"token revoked: {request.parameters['token_id']}")
     return Answer(status=204)
+
+
+def _note(request: Request, by: str, what: str) -> None:
+    """For the audit log, which the vault keeps. Raises VaultError."""
+    if request.room.trust is not None:
+        request.room.trust.vault.note(by, what)
 
 
 def _logged_in(request: Request, session: Session, status: int) -> Answer:

@@ -149,3 +149,9 @@ def test_the_policy_lets_everybody_in_or_closes_the_port(tmp_path: Path, policy:
                 device.register()
         else:
             assert (house.ready["coap"], house.ready["coap_tcp"]) == (0, 0)
+
+
+def test_the_token_of_these_tests_stands_in_the_audit_log(house: House) -> None:
+    entries = house.api("GET", "/vault/audit?limit=1000")[1]["entries"]
+    (made,) = [one for one in entries if one["what"].startswith("token made: tests")]
+    assert made["by"].endswith("(command line)")

@@ -45,3 +45,20 @@ def test_what_becomes_of_bootstrap_plans(stand: Build) -> None:
         ("token test", f"bootstrap plan changed: {plan}", ""),
         ("token test", "bootstrap plan removed: 42", ""),
     ]
+
+
+def test_what_becomes_of_accounts_and_tokens(stand: Build) -> None:
+    here = stand()
+    browser = here.browser("read", "admin")
+    made = browser.api("POST", "/tokens", {"name": "billing", "scopes": ["read"]}).json
+    assert browser.api("DELETE", f"/tokens/{made['id']}").status == 204
+    assert browser.api("PUT", "/accounts/ines/password", {"password": "another lamp 4711"}).status == 200
+    assert browser.api("PUT", "/accounts/nobody/password", {"password": "another lamp 4711"}).status == 404
+    assert browser.api("DELETE", "/tokens/nowhere").status == 404
+    said = entries(here)
+    assert said == [
+        ("token test", f"token made: billing ({made['id']}, read)", ""),
+        ("token test", f"token revoked: {made['id']}", ""),
+        ("token test", "password set of the account ines", ""),
+    ]
+    assert made["token"] not in str(said) and "4711" not in str(said)
