@@ -638,6 +638,8 @@ def _text_of(file: str | None) -> str | None:
     if file is None:
         return None
     content = _content_of(file)
+    if not content.strip():
+        raise ConfigError([f"homard: {file} is empty"])
     try:
         return content.decode("ascii")
     except UnicodeDecodeError:

@@ -1,0 +1,154 @@
+"""`homard device …` as a person types it: what it prints, what it refuses and why, what it never shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from appliance.__main__ import main
+
+KEY = "00112233445566778899aabbccddeeff"
+Homard = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def homard(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> Homard:
+    """`homard device` on a state folder: exit code, standard output, standard error."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        try:
+            code = main(["device", *words, "--state", str(tmp_path / "state"), "--config", "/dev/null"])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        out, error = capsysbinary.readouterr()
+        return code, out.decode(), error.decode()
+
+    return call
+
+
+def good(answer: tuple[int, str, str]) -> str:
+    code, out, error = answer
+    assert code == 0, error
+    return out
+
+
+def told(homard: Homard, *words: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(good(homard(*words, "--json")))
+    return found
+
+
+def test_a_device_is_added_and_everything_to_flash_is_printed(homard: Homard) -> None:
+    said = good(homard("add", "meter-1", "--label", "Cellar", "--group", "house", "--address", "192.0.2.9"))
+    for line in (
+        "coaps://192.0.2.9:5684",
+        "PSK identity",
+        "meter-1",
+        "Leshan client",
+        "Secrets are shown this once",
+    ):
+        assert line in said
+    made = told(homard, "add", "meter-2", "--psk-key-hex", KEY, "--psk-identity", "0x00ff", "--bootstrap")
+    assert made["security"] == "psk" and made["bootstrap_uri"].startswith("coaps://")
+    assert (made["bootstrap"]["psk_identity_hex"], made["bootstrap"]["psk_key_hex"]) == ("00ff", KEY)
+    for security in ("rpk", "x509", "oscore", "nosec"):
+        made = told(homard, "add", f"{security}-1", "--security", security)
+        assert set(made["commands"]) == {"leshan", "anjay", "wakaama", "zephyr"} or security != "psk"
+        assert made["uri"].startswith("coap")
+
+
+def test_who_looks_sees_no_secret(homard: Homard, tmp_path: Path) -> None:
+    good(homard("add", "meter-1", "--psk-key-hex", KEY, "--group", "house", "--tag", "water"))
+    good(homard("add", "meter-2", "--security", "x509"))
+    shown = good(homard("show", "meter-1"))
+    assert "psk:meter-1" in shown and "house" in shown
+    listed = good(homard("list"))
+    assert "meter-1" in listed and "x509" in listed
+    assert "meter-2" not in good(homard("list", "--group", "house"))
+    assert [
+        one["endpoint_name"]
+        for one in json.loads(good(homard("list", "--tag", "water", "--json")))["devices"]
+    ] == ["meter-1"]
+    exported = good(homard("export"))
+    assert [row["endpoint_name"] for row in csv.DictReader(io.StringIO(exported.lstrip("\ufeff")))] == [
+        "meter-1",
+        "meter-2",
+    ]
+    everything = [shown, listed, exported]
+    everything += [
+        good(homard(*words)) for words in (("show", "meter-1", "--json"), ("export", "--format", "json"))
+    ]
+    label = good(homard("label", "meter-1"))
+    assert ElementTree.fromstring(label).tag.endswith("svg")
+    good(homard("label", "--group", "house", "--output", str(tmp_path / "sheet.svg")))
+    everything += [label, (tmp_path / "sheet.svg").read_text()]
+    assert not any(KEY in text.lower() for text in everything)
+
+
+def test_the_life_of_a_key(homard: Homard) -> None:
+    first = told(homard, "add", "meter-1")
+    second = told(homard, "rotate", "meter-1")
+    assert second["psk_key_hex"] != first["psk_key_hex"]
+    third = told(homard, "rotate", "meter-1", "--now", "--psk-key-hex", KEY)
+    assert third["psk_key_hex"] == KEY
+    assert "is let in no more" in good(homard("revoke", "meter-1", "--reason", "stolen"))
+    assert "stolen" in good(homard("show", "meter-1"))
+    good(homard("reinstate", "meter-1"))
+    good(homard("rebootstrap", "meter-1"))
+    good(homard("remove", "meter-1"))
+    assert homard("show", "meter-1")[0] == 1
+
+
+def test_a_list_comes_in_whole_or_says_every_bad_row(homard: Homard, tmp_path: Path) -> None:
+    file = tmp_path / "devices.csv"
+    file.write_text("endpoint_name,groups,psk_key_hex\nm-1,house,\nm-1,,\nm-3,,12\n")
+    code, said, _ = homard("import", str(file))
+    assert code == 1 and "stands in row" in said and "16 to 64 bytes" in said
+    assert "m-1" not in good(homard("list"))
+    file.write_text(f"endpoint_name,groups,psk_key_hex\nm-1,house,\nm-2,,{KEY}\n")
+    assert homard("import", str(file), "--dry-run")[0] == 0
+    assert "m-1" not in good(homard("list"))
+    made = json.loads(good(homard("import", str(file), "--json")))
+    assert KEY in json.dumps(made)
+    assert good(homard("list")).count("\n") >= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("show", "nobody"), "there is no device"),
+        (("rotate", "nobody"), "there is no device"),
+        (("revoke", "nobody"), "there is no device"),
+        (("label", "nobody"), "there is no device"),
+        (("rebootstrap", "nobody"), "there is no device"),
+        (("rebootstrap",), "say which devices"),
+        (("add", "taken"), "there is a device taken already"),
+        (("add", "a b\n"), "cannot be printed"),
+        (("add", "m", "--psk-key-hex", "zz"), "hex"),
+        (("add", "m", "--psk-key-hex", "00"), "16 to 64 bytes"),
+        (("add", "m", "--psk-key-file", "/nowhere"), "cannot be read"),
+        (("add", "m", "--psk-key-file", "/nowhere", "--psk-key-hex", KEY), "not both"),
+        (("add", "m", "--security", "rpk", "--public-key-file", "/dev/null"), "is empty"),
+        (("import", "/nowhere.csv"), "cannot be read"),
+        (("import", "/dev/null"), "the list is empty"),
+        (("add", "m", "--security", "des"), "invalid choice"),
+    ],
+)
+def test_a_slip_is_told(homard: Homard, words: tuple[str, ...], sentence: str) -> None:
+    good(homard("add", "taken"))
+    code, out, error = homard(*words)
+    assert code in (1, 2) and sentence in out + error
+    assert "Traceback" not in error
+    assert "\nm " not in good(homard("list"))
+
+
+def test_without_a_state_folder_the_next_step_is_said(homard: Homard, tmp_path: Path) -> None:
+    code, _, error = homard("list")
+    assert code == 1 and "homard serve --state" in error
+    assert not (tmp_path / "state").exists()
