@@ -7,6 +7,8 @@ What is stricter than RFC 5280: chains are short, name constraints and critical 
 understood are refused, SHA-1 and short keys too. What is more lenient: a device certificate needs neither SAN
 nor key usages, because many have none; where they stand, they count. Lists of revoked certificates of other
 people's authorities are not fetched: revoke the device here.
+
+Longer than 400 lines, as each thing that can be wrong has its sentence.
 """
 
 from __future__ import annotations

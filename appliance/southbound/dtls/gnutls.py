@@ -5,6 +5,8 @@ and zero means "here is the key" and "the certificate is good". So each callback
 answers with a refusal. Pointers do not leave this file; everything else sees bytes and numbers.
 
 GnuTLS is loaded at first use: a board without it still serves everything but DTLS.
+
+Longer than 400 lines: a quarter is the table of C functions, and pointers must stay in one file.
 """
 
 from __future__ import annotations
