@@ -24,6 +24,8 @@ import aiocoap
 from aiocoap.numbers import codes, optionnumbers, types
 from aiocoap.transports import tcp
 
+from tests.ports import lasting_port
+
 ROOT = Path(__file__).resolve().parent.parent
 OBSERVE = optionnumbers.OptionNumber.OBSERVE
 
@@ -37,8 +39,8 @@ class House:
         self.process: subprocess.Popen[str] | None = None
         self.ready: dict[str, Any] = {}
         self.token = ""
-        self.coap_port = 0
-        self.coaps_port = 0
+        self.coap_port = lasting_port()
+        self.coaps_port = lasting_port()
         self.tcp_port = 0
         self.tls = True  # False: plain HTTP, which the board itself may speak, for tests with many requests
         if start:
@@ -59,7 +61,8 @@ class House:
         return done.stdout
 
     def start(self) -> None:
-        """Start and wait for the ready line; a port once given is kept over restarts."""
+        """Start and wait for the ready line; the ports stay the same over a restart."""
+        self.ready = {}
         arguments = [sys.executable, "-m", "appliance", "serve", "--state", str(self.state)]
         ports = [f"coap.port={self.coap_port}", f"coaps.port={self.coaps_port}", "http.port=0"]
         nosec = ["coap.nosec=everyone", "coap.tcp_nosec=everyone"]

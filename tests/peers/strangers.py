@@ -21,6 +21,8 @@ from urllib.parse import quote, urlencode
 import pytest
 from filelock import FileLock
 
+from tests.ports import lasting_port
+
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 LESHAN = HERE / "leshan"
@@ -212,10 +214,10 @@ class Gateway:
         self._settings = {
             "coap.nosec": "everyone",
             "coap.tcp_nosec": "everyone",
-            "coap.port": 0,
-            "http.port": 0,
+            "coap.port": lasting_port(),
+            "http.port": lasting_port(),
             "coap.bind": "127.0.0.1",
-            "coaps.port": 0,
+            "coaps.port": lasting_port(),
             **settings,
         }
         self._process: LineProcess | None = None
@@ -235,10 +237,7 @@ class Gateway:
         ready = self._process.line()
         assert ready["ready"] is True
         self.coap_port, self.http_port = ready["coap"], ready["http"]
-        self._settings |= {"coap.port": self.coap_port, "http.port": self.http_port}
         self.coaps_port = ready.get("coaps") or 0
-        if "coaps.port" in self._settings:
-            self._settings["coaps.port"] = self.coaps_port
 
     @property
     def uri(self) -> str:

@@ -23,6 +23,7 @@ from appliance.coap.endpoint import RequestFailed, ResponseReceived
 from appliance.coap.options import path_options
 from appliance.coap.stream import StreamEndpoint
 from tests.peers.strangers import PATIENCE_S, Gateway, command, fresh_name
+from tests.ports import lasting_port
 
 LINKS = "</1/0>,</3/0>,</3303/0>"
 LONG_LINKS = ",".join(["</1/0>", "</3/0>", *(f"</3303/{instance}>" for instance in range(400))])
@@ -227,16 +228,9 @@ def _connected(port: int) -> socket.socket:
             assert time.monotonic() < until, "the server does not listen"
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        number: int = one.getsockname()[1]
-    return number
-
-
 @pytest.fixture
 def libcoap_server() -> Iterator[int]:
-    port = free_port()
+    port = lasting_port()
     process = subprocess.Popen(
         [command("coap-server-notls"), "-A", "127.0.0.1", "-p", str(port), "-d", "10"],
         stdout=subprocess.DEVNULL,
@@ -260,7 +254,7 @@ def test_what_we_upload_to_libcoap_comes_back(libcoap_server: int, body: bytes) 
 
 def test_bert_with_aiocoap() -> None:
     """It offers BERT in its CSM (§6): the body goes in a tenth of the messages."""
-    port = free_port()
+    port = lasting_port()
 
     async def main() -> tuple[bytes, list[int]]:
         root, told = site()

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from tests.peers.strangers import HOMARD, PATIENCE_S, REPOSITORY, Gateway
 
-SECURE = {"coap.nosec": "allowed", "coaps.port": 0}
+SECURE = {"coap.nosec": "allowed"}
 
 Seen = TypeVar("Seen")
 
