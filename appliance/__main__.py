@@ -23,9 +23,10 @@ from appliance import __version__
 from appliance.config.loader import ConfigError
 from appliance.config.log import Bounded
 from appliance.config.sections import Settings, describe, load, show
+from appliance.state import CommandFailed
 
 if TYPE_CHECKING:
-    from appliance.composition import DeviceCommand
+    from appliance.commands import DeviceCommand
 
 DEFAULT_STATE = Path("/var/lib/homard")
 DEFAULT_CONFIG = Path("/etc/homard/homard.toml")
@@ -398,7 +399,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 async def _serving(settings: Settings, state: Path) -> int:
-    from appliance.composition import Appliance, CommandFailed
+    from appliance.composition import Appliance
 
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -469,7 +470,7 @@ def _check(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if options.show:
         print(show(settings), end="")
-    from appliance.composition import check_state
+    from appliance.commands import check_state
 
     problems = check_state(options.state, settings)
     for problem in problems:
@@ -481,7 +482,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _backup(options: argparse.Namespace) -> int:
-    from appliance.composition import CommandFailed, back_up
+    from appliance.commands import back_up
 
     settings = _settings(options)
     if options.plain and (options.stdin or options.passphrase_file):
@@ -504,8 +505,6 @@ def _backup(options: argparse.Namespace) -> int:
 
 def _passphrase(options: argparse.Namespace, *, again: bool) -> str:
     """The passphrase of a backup; who types a new one types it again. Raises CommandFailed."""
-    from appliance.composition import CommandFailed
-
     if options.stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if options.passphrase_file is not None:
@@ -528,7 +527,7 @@ def _passphrase(options: argparse.Namespace, *, again: bool) -> str:
 
 
 def _restore(options: argparse.Namespace) -> int:
-    from appliance.composition import CommandFailed, bring_back
+    from appliance.commands import bring_back
 
     try:
         print(
@@ -546,7 +545,7 @@ def _restore(options: argparse.Namespace) -> int:
 
 
 def _set_password(options: argparse.Namespace) -> int:
-    from appliance.composition import CommandFailed, set_password
+    from appliance.commands import set_password
 
     if options.stdin:
         password = sys.stdin.readline().rstrip("\r\n")
@@ -565,7 +564,7 @@ def _set_password(options: argparse.Namespace) -> int:
 
 
 def _list_accounts(options: argparse.Namespace) -> int:
-    from appliance.composition import list_accounts
+    from appliance.commands import list_accounts
 
     for line in list_accounts(options.state):
         print(line)
@@ -573,7 +572,7 @@ def _list_accounts(options: argparse.Namespace) -> int:
 
 
 def _create_token(options: argparse.Namespace) -> int:
-    from appliance.composition import CommandFailed, create_token
+    from appliance.commands import create_token
 
     scopes = tuple(scope.strip() for scope in options.scopes.split(",") if scope.strip())
     try:
@@ -586,7 +585,7 @@ def _create_token(options: argparse.Namespace) -> int:
 
 
 def _list_tokens(options: argparse.Namespace) -> int:
-    from appliance.composition import list_tokens
+    from appliance.commands import list_tokens
 
     for line in list_tokens(options.state):
         print(line)
@@ -594,7 +593,7 @@ def _list_tokens(options: argparse.Namespace) -> int:
 
 
 def _revoke_token(options: argparse.Namespace) -> int:
-    from appliance.composition import CommandFailed, revoke_token
+    from appliance.commands import revoke_token
 
     try:
         revoke_token(options.state, options.id)
@@ -611,7 +610,7 @@ def _with_devices(
     options: argparse.Namespace, call: Callable[[DeviceCommand], str], *, create: bool = False
 ) -> int:
     """Run one command of devices and print what it says."""
-    from appliance.composition import CommandFailed, device_command
+    from appliance.commands import device_command
 
     try:
         with device_command(options.state, _settings(options), options.address, create=create) as devices:
@@ -728,7 +727,7 @@ def _import_devices(options: argparse.Namespace) -> int:
 
 
 def _export_devices(options: argparse.Namespace) -> int:
-    from appliance.composition import CommandFailed, device_command
+    from appliance.commands import device_command
 
     try:
         with device_command(options.state, _settings(options), "", create=False) as devices:
@@ -739,7 +738,7 @@ def _export_devices(options: argparse.Namespace) -> int:
 
 
 def _label_devices(options: argparse.Namespace) -> int:
-    from appliance.composition import CommandFailed, device_command
+    from appliance.commands import device_command
 
     try:
         with device_command(options.state, _settings(options), options.address, create=False) as devices:

@@ -238,7 +238,9 @@ def test_the_walk_sees_the_house() -> None:
 SOUND = {
     "__init__.py": "",
     "__main__.py": "from appliance import __version__, composition\nimport appliance.simulator\n",
+    "commands.py": "from appliance.storage import database\n",
     "composition.py": "from appliance.lwm2m import path\nfrom appliance.broker import journal\n",
+    "state.py": "from pathlib import Path\n",
     "config/__init__.py": "from appliance.southbound.settings import CoapSettings\n",
     "northbound/__init__.py": "from appliance.devices import console\n",
     "devices/__init__.py": "",

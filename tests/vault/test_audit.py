@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.composition import set_password
+from appliance.commands import set_password
 from appliance.vault import audit
 from appliance.vault.model import NewCredential, NewDevice
 from appliance.vault.vault import Vault, check_vault

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from appliance.composition import CommandFailed, back_up, bring_back, check_state
+from appliance.commands import back_up, bring_back, check_state
 from appliance.config.sections import Settings
+from appliance.state import CommandFailed
 from appliance.storage import backup as backup_module
 from appliance.storage.backup_cipher import Encrypting
 from appliance.vault.authority import Authority
