@@ -16,7 +16,7 @@ from functools import partial
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.southbound.est import PKIX_CERT, AuthorityCertificates, Enrol, EstOperation
 from appliance.southbound.server import Reply, Source
@@ -150,4 +150,7 @@ def _encoded(certificate: bytes, content_format: int) -> bytes:
     """A certificate (DER) alone, or as PKCS #7 certs-only (RFC 7030 §4.1.3, §4.2.3)."""
     if content_format == PKIX_CERT:
         return certificate
+    # Here, as it brings the whole of email along, which few units ever need.
+    from cryptography.hazmat.primitives.serialization import pkcs7
+
     return pkcs7.serialize_certificates([x509.load_der_x509_certificate(certificate)], Encoding.DER)
