@@ -19,7 +19,7 @@ from appliance.devices.observations import parse_observe_paths
 from appliance.identity.identity import Identity
 from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
-from appliance.state import DATABASE, FILES, IDENTITY, VAULT, CommandFailed, become_owner
+from appliance.state import DATABASE, FILES, IDENTITY, VAULT, CommandFailed, become_owner, told_ports
 from appliance.storage.backup import make_backup, restore_backup
 from appliance.storage.database_file import check_database
 from appliance.storage.errors import StorageError
@@ -206,16 +206,19 @@ def device_command(state: Path, settings: Settings, address: str, *, create: boo
         authority = Authority(state / VAULT, key, settings.vault, time.time)
         authority.open()
         register = Register(vault, authority)
-        # Port 0 stands for a free one, which only a running server knows; then the usual numbers are told.
-        coap = settings.coap.port or 5683
-        coaps = (coap + 1 if settings.coaps.port < 0 else settings.coaps.port) or 5684
+        ports = told_ports(state)
+        if ports is None:  # no server runs: those it will have, where the settings do not leave that open
+            coap = settings.coap.port or 5683
+            ports = {"coaps": (coap + 1 if settings.coaps.port < 0 else settings.coaps.port) or 5684}
+            if not settings.coaps.enabled:
+                del ports["coaps"]
+            if settings.coap.nosec != "off":
+                ports["coap"] = coap
         yield DeviceCommand(
             vault,
             register,
             lambda: register.gateway(
-                address or own_address() or "127.0.0.1",
-                None if settings.coap.nosec == "off" else coap,
-                coaps if settings.coaps.enabled else None,
+                address or own_address() or "127.0.0.1", ports.get("coap"), ports.get("coaps")
             ),
             operator(),
         )

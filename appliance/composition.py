@@ -57,7 +57,16 @@ from appliance.southbound.dtls.trust import ServerKeys
 from appliance.southbound.log import ProtocolLog
 from appliance.southbound.oscore.context import LiveContexts
 from appliance.southbound.server import EXCHANGE_LIFETIME_S, LwM2MServer, ServedFile
-from appliance.state import DATABASE, FILES, IDENTITY, VAULT, CommandFailed, become_owner
+from appliance.state import (
+    DATABASE,
+    FILES,
+    IDENTITY,
+    VAULT,
+    CommandFailed,
+    become_owner,
+    tell_ports,
+    untell_ports,
+)
 from appliance.storage.database import Database
 from appliance.storage.errors import StorageError
 from appliance.storage.files import FileStore
@@ -334,6 +343,7 @@ class Appliance:
         # Last, so that a device is answered only by a house that stands.
         self.server.start(self.uplink)
         self._later("southbound", self.server.stop)
+        self._tell_ports()
         tasks = [
             loop.create_task(self._expire()),
             loop.create_task(self._reconcile()),
@@ -443,6 +453,17 @@ class Appliance:
             "coaps": self.server.coaps_port,
         }
         return {scheme: port for scheme, port in ports.items() if port}
+
+    def _tell_ports(self) -> None:
+        """For the command line: what it tells an installer to flash must be what is served."""
+        try:
+            tell_ports(self.state, self._ports())
+        except OSError as error:
+            log.warning(
+                "homard device tells the ports of the settings, as those in use were not noted: %s", error
+            )
+            return
+        self._later("ports", lambda: untell_ports(self.state))
 
     async def _expire(self) -> None:
         while True:

@@ -83,8 +83,9 @@ def ctrl_c(process: subprocess.Popen[str]) -> int:
 
 def test_it_prints_one_url_and_the_setup_code_and_ctrl_c_stops_it(clone: Path) -> None:
     process = start(clone)
-    told = lines_until(process, "Devices register at")
+    told = lines_until(process, "Add a device")
     assert told.count("://192.0.2.7") == 1 and "https://192.0.2.7:8443/" in told and "ABCD-EFGH" in told
+    assert f"{clone}/.venv/bin/homard device add NAME --state {clone}/state\n" in told
     assert ctrl_c(process) == 0
     log = (clone / "homard.log").read_text(encoding="utf-8").splitlines()
     assert log == [f"serve --state {clone}/state", "stopped serve"]

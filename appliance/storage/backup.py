@@ -47,7 +47,7 @@ MAX_SEALING_KEY_BYTES: Final = 1024
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 _CHUNK: Final = 1024 * 1024
 # Locks, logs and temporary files belong to the running service, damaged files to nobody.
-_LEFT_OUT: Final = ("-wal", "-shm", ".lock", ".clean", ".tmp")
+_LEFT_OUT: Final = ("-wal", "-shm", ".lock", ".clean", ".tmp", "serving.json")
 _FILES: Final = ("files", "content")  # of the file store
 _RENAME_EXCHANGE: Final = 2  # linux/fs.h
 _AT_FDCWD: Final = -100
