@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from appliance.devices.identity_use import IdentityUse
 from appliance.devices.registry import Registration
 from appliance.devices.strangers import Strangers
+from appliance.southbound.dtls.session import DtlsSession
 from appliance.southbound.server import Reply, Source
 from appliance.vault.vault import Credential, Device, Vault
 
@@ -71,10 +72,13 @@ class Admission:
         credential = self._vault.by_identity(source.identity)
         return None if credential is None or self._lapsed(credential) else credential.endpoint_name
 
-    def opens(self, identity: str) -> bool:
-        """Whether an identity is let in at all, whatever it asks."""
-        credential = self._vault.by_identity(identity)
-        return credential is not None and not self._lapsed(credential)
+    def opens(self, session: DtlsSession) -> bool:
+        """Whether a session may go on, whatever is asked in it: what it was opened with still has to open.
+
+        Another credential of that identity is no excuse: the certificate beside a stolen one has its name.
+        """
+        known = self._vault.all_by_identity(session.identity)
+        return any(one.id == session.credential and not self._lapsed(one) for one in known)
 
     def same(self, registration: Registration, source: Source) -> bool:
         """Whether a message is from the device of this registration, which may have a new key meanwhile."""

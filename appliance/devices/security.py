@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any, Final
 
 from cryptography import x509
@@ -23,13 +24,14 @@ from appliance.devices.strangers import Stranger, Strangers
 from appliance.devices.uplink import DeviceUplink
 from appliance.southbound.dtls.server import Ended, Established, Moved
 from appliance.southbound.dtls.suspicion import Suspicious
+from appliance.southbound.dtls.trust import Verdict
 from appliance.southbound.server import LwM2MServer, SessionEvent
 from appliance.storage.errors import StorageFull
 from appliance.vault.doorkeeper import Doorkeeper
 from appliance.vault.errors import VaultError
-from appliance.vault.identities import psk_identity
-from appliance.vault.vault import Device, NewCredential, NewDevice, Vault
-from appliance.vault.verdict import Verdict
+from appliance.vault.identities import psk_identity, rpk_identity
+from appliance.vault.vault import Credential, Device, NewCredential, NewDevice, Vault
+from appliance.vault.verdict import Verdict as Answer
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +39,11 @@ _KINDS: Final = {"invalid": "invalid", "conflict": "conflict", "not_found": "not
 
 
 class Gate:
-    """What a handshake asks: the doorkeeper, and whom he sends away is noted with what he showed."""
+    """What a handshake asks: the doorkeeper, and whom he sends away is noted with what he showed.
+
+    A verdict names the credential by its id. That is looked up before anything else: if the vault changes
+    between, the session is bound to what is gone, and ends.
+    """
 
     def __init__(self, doorkeeper: Doorkeeper, strangers: Strangers, uses: IdentityUse, vault: Vault) -> None:
         self._doorkeeper = doorkeeper
@@ -55,25 +61,29 @@ class Gate:
 
     def psk(self, identity: bytes) -> Verdict:
         """Whether it is let in, after it has shown that it knows the key."""
-        return self._doorkeeper.psk(identity)
+        credential = self._vault.by_identity(psk_identity(identity))
+        return _named(self._doorkeeper.psk(identity), credential)
 
     def raw_public_key(self, spki: bytes) -> Verdict:
         """Whether the owner of a raw public key is let in."""
+        credential = self._vault.by_identity(rpk_identity(spki))
         verdict = self._doorkeeper.raw_public_key(spki)
         if verdict.refusal:
             self._keep(verdict.identity, {"spki_hex": spki.hex()})
-        return verdict
+        return _named(verdict, credential)
 
     def certificate(self, chain: tuple[bytes, ...]) -> Verdict:
         """Whether the owner of a certificate is let in."""
+        credential = self._vault.by_certificate(sha256(chain[0]).hexdigest()) if chain else None
         verdict = self._doorkeeper.certificate(chain)
-        if chain and (verdict.refusal or self._vault.by_identity(verdict.identity) is None):
+        credential = credential or self._vault.by_identity(verdict.identity)
+        if chain and (verdict.refusal or credential is None):
             try:
                 pem = x509.load_der_x509_certificate(chain[0]).public_bytes(Encoding.PEM).decode()
             except ValueError:
-                return verdict
+                return _named(verdict, None)
             self._keep(verdict.identity, {"certificate_pem": pem})
-        return verdict
+        return _named(verdict, credential)
 
     def failed(self, identity: str, address: str, sentence: str) -> None:
         """A handshake came to nothing: for the operator."""
@@ -131,7 +141,7 @@ class Security:
         if isinstance(event, Established):
             session = event.session
             credential = self._vault.by_identity(session.identity)
-            if credential is not None and not self._admission.opens(session.identity):
+            if credential is not None and not self._admission.opens(session):
                 assert self._server.coaps is not None  # who else would have told
                 self._server.coaps.drop(session, "its identity lapsed while it shook hands")
                 return
@@ -173,11 +183,11 @@ class Security:
         if coaps is not None:
             revoked = False
             for session in list(coaps.sessions.sessions()):
-                credential = self._vault.by_identity(session.identity)
-                if credential is not None and credential.endpoint_name not in endpoint_names:
+                known = self._vault.all_by_identity(session.identity)
+                if known and endpoint_names.isdisjoint(one.endpoint_name for one in known):
                     continue
-                if not self._admission.opens(session.identity):
-                    coaps.drop(session, "its identity is not let in any more")
+                if not self._admission.opens(session):
+                    coaps.drop(session, "what it was opened with is not let in any more")
                     revoked = True
             if endpoint_names or revoked:
                 coaps.sessions.renew_secrets()
@@ -335,6 +345,10 @@ class Acceptance:
             raise DeviceError("conflict" if error.kind == "conflict" else "invalid", str(error)) from error
         assert made is not None
         return made
+
+
+def _named(answer: Answer, credential: Credential | None) -> Verdict:
+    return Verdict(answer.identity, answer.refusal, answer.alert, "" if credential is None else credential.id)
 
 
 def _contact(state: str, text: str, at: float | None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ written in a row of their own. The number up to which we may have sent is reserv
 it is used, so no number is used twice for one key. The newest number taken, with the window below it, is
 written before what the record carried is handed up: it is in the same or an earlier commit than whatever
 the record caused, so a record that had an effect before the restart cannot have it again. Not restored are
-handshakes under way and sessions whose identity the vault does not let in any more.
+handshakes under way and sessions whose credential the vault does not let in any more.
 
 And when the disk is full: a mark that cannot be queued is an error for the caller, who then hands up nothing
 and sends nothing. One that was queued and not committed is written again as soon as a commit succeeds; what
@@ -51,8 +51,8 @@ class SessionStore:
         dtls.marks = self.marked
         database.after_group(self._catch_up)
 
-    def load(self, opens: Callable[[str], bool], now: float) -> int:
-        """Take sessions up again; gives how many. ``opens`` tells whether an identity is still let in.
+    def load(self, opens: Callable[[DtlsSession], bool], now: float) -> int:
+        """Take sessions up again; gives how many. ``opens`` tells whether one is still let in.
 
         Their new numbers are on disk when this returns: it waits for that. Raises StorageError when the
         database cannot be read.
@@ -65,8 +65,8 @@ class SessionStore:
         )
         for count, (number, *stored) in enumerate(rows, 1):
             session = self._restored(number, stored, now)
-            if session is not None and not opens(session.identity):
-                self._dtls.drop(session, "its identity is not let in any more")
+            if session is not None and not opens(session):
+                self._dtls.drop(session, "what it was opened with is not let in any more")
                 session = None
             if session is None:
                 self.ended(number)

@@ -41,7 +41,7 @@ class Gateway:
         return client, session
 
     def restarted(
-        self, opens: Callable[[str], bool] = lambda identity: True, *, change: str = ""
+        self, opens: Callable[[DtlsSession], bool] = lambda session: True, *, change: str = ""
     ) -> tuple[Gateway, int]:
         """The next process on the same disk, changed meanwhile, and how many sessions it took up."""
         self.database.close()
@@ -125,7 +125,7 @@ def test_what_has_ended_is_forgotten(gateway: Gateway) -> None:
 
 def test_a_revoked_identity_is_not_taken_up_again_and_its_device_is_told(gateway: Gateway) -> None:
     client, _ = gateway.connect()
-    after, taken = gateway.restarted(lambda identity: identity != "psk:meter-1")
+    after, taken = gateway.restarted(lambda session: session.identity != "psk:meter-1")
     assert taken == 0
     assert list(after.net.server.sessions()) == []
     after.net.deliver(client)
@@ -164,7 +164,7 @@ def test_a_session_sealed_with_another_key_is_not_taken_up(gateway: Gateway) -> 
     gateway.database.close()
     after = Gateway(gateway.path.parent)
     store = SessionStore(after.database, SealingKey(bytes(32)), after.net.server)
-    assert store.load(lambda identity: True, after.net.now) == 0
+    assert store.load(lambda session: True, after.net.now) == 0
     assert after.database.read(ROWS) == []
     after.database.close()
 
@@ -180,7 +180,7 @@ def test_more_sessions_than_rows_may_wait_are_all_taken_up(
         gateway.store.established(event.session)
     gateway.database.close()
     after = Gateway(gateway.path.parent, gateway.net.trust, max_queued_rows=6)
-    assert after.store.load(lambda identity: True, after.net.now) == 11
+    assert after.store.load(lambda session: True, after.net.now) == 11
     after.database.close()
 
 

@@ -74,6 +74,7 @@ class Outcome(NamedTuple):
     peer_cid: bytes  # what we send the peer; empty for none
     newest: int  # the number of the peer's Finished
     resumed: bool
+    credential: str  # which of that identity it was, see `trust.Answer`
 
 
 class Handshake:
@@ -367,7 +368,7 @@ class Handshake:
         finished = int.from_bytes(self._pulled[5:11], "big")
         self.outcome = Outcome(
             *(verdict.identity, self._suite, self._read, write, self.cid, self.peer_cid or b""),
-            *(finished, resumed),
+            *(finished, resumed, verdict.credential),
         )
 
     def _end(self, result: int) -> None:

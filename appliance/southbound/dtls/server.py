@@ -128,6 +128,7 @@ class DtlsServer:
         self._by_cid: dict[bytes, DtlsSession] = {}
         self._by_identity: dict[str, tuple[DtlsSession, ...]] = {}
         self._recent: dict[UdpPeer, Recent] = {}  # the oldest first
+        self._proved: set[str] = set()  # credentials of whole handshakes since tickets were void
         self._warm: dict[DtlsSession, None] = {}
         self._silent: list[tuple[float, int]] = []  # who was silent longest, soonest first
         self._outgoing: list[tuple[bytes, UdpPeer]] = []
@@ -262,6 +263,7 @@ class DtlsServer:
     def renew_secrets(self) -> None:
         """From now on no ticket of before opens: after a key was revoked or exchanged."""
         self._credentials.new_ticket_key()
+        self._proved.clear()
 
     def table_sizes(self) -> dict[str, int]:
         """How much is kept, by table; for whoever watches that nothing grows."""
@@ -534,7 +536,7 @@ class DtlsServer:
         self._forget(half)
         address = half.address
         session = DtlsSession(
-            *(self._new_id(), address, outcome.identity, outcome.suite),
+            *(self._new_id(), address, outcome.identity, outcome.credential, outcome.suite),
             *(joined_keys(outcome.read, outcome.write), (outcome.own_cid, outcome.peer_cid), now),
         )
         session.resumed = outcome.resumed
@@ -551,6 +553,12 @@ class DtlsServer:
         recent = Recent(session, half.random, flight, half.next_plain_number, now + RECENT_S)
         self._recent[address] = session.recent = recent
         self.counts["handshakes"] += 1
+        if not outcome.resumed:
+            self._proved.add(outcome.credential)
+        elif outcome.credential not in self._proved:
+            # The key was exchanged under its old name, and `renew_secrets` is yet to come.
+            self.drop(session, "it went on from a ticket that is older than the key")
+            return
         self._events.append(Established(session))
 
     def _make_room_for(self, session: DtlsSession) -> None:

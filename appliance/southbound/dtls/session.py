@@ -15,7 +15,7 @@ SENT_BLOCK = 4096  # record numbers reserved at a time
 # this can be done some thousand times.
 SENT_LEAP = 1 << 24
 _RANDOM_LEAP_BITS = 36
-_SAVED_VERSION = 1
+_SAVED_VERSION = 2
 _MAX_SAVED_NUMBER = MAX_NUMBER - (1 << _RANDOM_LEAP_BITS) - 2 * SENT_LEAP
 
 FlightRecord = tuple[int, int, bytes]  # type, epoch, content
@@ -39,14 +39,14 @@ class Recent:
 class DtlsSession:
     """A device behind the keys that it has proved, and where it was heard last.
 
-    ``id`` is a random number of 48 bits, ``identity`` what the handshake proved, ``cid`` the Connection ID
-    that the device puts into its records (None: it has none, and its address stands for it). Times are those
-    of the caller's clock. ``newest`` and ``seen`` are the replay window (`records.is_fresh`); no number at or
-    above ``sent_below`` has been used for a record of ours.
+    ``id`` is a random number of 48 bits, ``identity`` what the handshake proved and ``credential`` with what,
+    ``cid`` the Connection ID that the device puts into its records (None: it has none, and its address stands
+    for it). Times are those of the caller's clock. ``newest`` and ``seen`` are the replay window
+    (`records.is_fresh`); no number at or above ``sent_below`` has been used for a record of ours.
     """
 
     __slots__ = (
-        *("_keys", "_next", "_opener", "_peer_cid", "_sealer", "address", "cid", "closed"),
+        *("_keys", "_next", "_opener", "_peer_cid", "_sealer", "address", "cid", "closed", "credential"),
         *("established_at", "heard_at", "id", "identity", "newest", "recent", "resumed", "seen"),
         *("sent_below", "suite"),
     )
@@ -56,6 +56,7 @@ class DtlsSession:
         id: int,
         address: UdpPeer,
         identity: str,
+        credential: str,
         suite: str,
         keys: bytes,
         cids: tuple[bytes | None, bytes],
@@ -65,6 +66,7 @@ class DtlsSession:
         self.id: Final = id
         self.address = address
         self.identity = identity
+        self.credential = credential
         self.suite = suite
         self.resumed = False
         self.cid, self._peer_cid = cids
@@ -158,7 +160,7 @@ class DtlsSession:
         return json.dumps(
             [
                 *(_SAVED_VERSION, self.id, [int(family), list(address), local.hex()], self.identity),
-                *(self.suite, self._keys.hex(), cid, self._peer_cid.hex()),
+                *(self.credential, self.suite, self._keys.hex(), cid, self._peer_cid.hex()),
             ],
             separators=(",", ":"),
         ).encode()
@@ -178,12 +180,13 @@ class DtlsSession:
         """
         newest, seen, sent_below = marks
         try:
-            version, id, address, identity, suite, keys, cid, peer_cid = json.loads(saved)
+            version, id, address, identity, credential, suite, keys, cid, peer_cid = json.loads(saved)
             if version != _SAVED_VERSION or not 0 <= id <= MAX_NUMBER:
                 raise ValueError("not a session of this version")
+            cids = None if cid is None else bytes.fromhex(cid), bytes.fromhex(peer_cid)
             session = cls(
-                *(id, UdpPeer.from_json(address), str(identity), str(suite), bytes.fromhex(keys)),
-                *((None if cid is None else bytes.fromhex(cid), bytes.fromhex(peer_cid)), now),
+                *(id, UdpPeer.from_json(address), str(identity), str(credential), str(suite)),
+                *(bytes.fromhex(keys), cids, now),
             )
             _split(session._keys, cipher_of(suite))
         except (TypeError, ValueError, KeyError) as error:

@@ -20,6 +20,7 @@ class Answer(Protocol):
 
     ``identity`` is an opaque string for whoever it is (also when refused), ``refusal`` is empty or one
     sentence for the operator, ``alert`` the number of the alert that the device is sent when it is refused.
+    ``credential`` tells this one from others of that identity, before it and after it; opaque as well.
     """
 
     @property
@@ -28,6 +29,8 @@ class Answer(Protocol):
     def refusal(self) -> str: ...
     @property
     def alert(self) -> int: ...
+    @property
+    def credential(self) -> str: ...
 
 
 class Verdict(NamedTuple):
@@ -36,6 +39,7 @@ class Verdict(NamedTuple):
     identity: str
     refusal: str = ""
     alert: int = ACCESS_DENIED
+    credential: str = ""
 
 
 class Trust(Protocol):
