@@ -112,7 +112,7 @@ class Admission:
 
     def _admit(self, endpoint_name: str | None, source: Source, purpose: str) -> str:
         if source.identity is None:
-            return self._unproven(endpoint_name, source)
+            return self._unproven(endpoint_name, source, purpose)
         identity = source.identity
         credential = self._vault.by_identity(identity, purpose)
         if credential is None:
@@ -143,7 +143,7 @@ class Admission:
         self._strangers.forget(name, identity)
         return name
 
-    def _unproven(self, endpoint_name: str | None, source: Source) -> str:
+    def _unproven(self, endpoint_name: str | None, source: Source, purpose: str) -> str:
         if not endpoint_name:
             raise Refused(
                 False,
@@ -156,6 +156,14 @@ class Admission:
         if self._strangers.blocked(endpoint_name, ""):
             raise self._refuse(True, endpoint_name, source, "not let in", f"{endpoint_name} is blocked.")
         refusal = self._without_security(endpoint_name, source.bearer, device)
+        keys = () if device is None else device.credentials
+        if purpose == "bootstrap" and any(one.purpose == purpose for one in keys):
+            # Else whoever says its name would be given its keys, and take its place with them. A revoked one
+            # counts too: to take a key back must not open the door.
+            refusal = (
+                f"{endpoint_name} asked to be bootstrapped without security (NoSec), but it has a bootstrap "
+                "key: configure that key in the device, or add the device anew without one."
+            )
         if refusal:
             raise self._refuse(True, endpoint_name, source, "not let in without security", refusal)
         return endpoint_name

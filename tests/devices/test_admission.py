@@ -9,6 +9,8 @@ import pytest
 from aiocoap import Message
 from aiocoap.numbers import codes, types
 
+from appliance.devices.admission import Refused
+from appliance.southbound.server import Source
 from tests.devices.room import SENSOR, Device, Room, peer
 
 
@@ -115,6 +117,18 @@ def test_without_security_only_who_is_allowed(room: Room) -> None:
     assert registers(room.device("new", 1001)).code == codes.FORBIDDEN
     stranger = stranger_of(room)
     assert (stranger["endpoint_name"], stranger["can_accept"]) == ("new", True)
+
+
+@pytest.mark.parametrize("state", ["active", "revoked"])
+def test_who_has_a_bootstrap_key_is_not_given_others_without_it(room: Room, state: str) -> None:
+    # Allowed to come without security: its keys would go to whoever says its name.
+    room.vault.add("meter-1", "psk:bs:meter-1", nosec=True, purpose="bootstrap", state=state)
+    nobody = Source(peer(1000), "UDP", None)
+    with pytest.raises(Refused, match="but it has a bootstrap key"):
+        room.admission.bootstrap("meter-1", nobody)
+    assert room.admission.register("meter-1", nobody) == "meter-1"
+    room.vault.add("meter-2", "psk:meter-2", nosec=True)
+    assert room.admission.bootstrap("meter-2", nobody) == "meter-2"
 
 
 def test_who_is_blocked_is_refused_and_counted(room: Room) -> None:
