@@ -202,7 +202,8 @@ class CoapsSettings:
         default=64,
         metadata={
             "unit": "",
-            "doc": "Handshakes under way from one IP address; many devices may share one behind a NAT.",
+            "doc": "Handshakes under way from one IP address, and begun there in a second and not done; many "
+            "devices may share one behind a NAT.",
             "min": 1,
             "max": 65535,
         },

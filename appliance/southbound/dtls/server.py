@@ -18,7 +18,6 @@ import contextlib
 import heapq
 import logging
 import os
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -26,6 +25,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from appliance.southbound.dtls.gnutls import Credentials
+from appliance.southbound.dtls.half_open import HalfOpen
 from appliance.southbound.dtls.handshake import Handshake, Outcome, pack
 from appliance.southbound.dtls.hello import ClientHello, Cookies, read_hello
 from appliance.southbound.dtls.records import (
@@ -120,9 +120,8 @@ class DtlsServer:
         )
         self._cookies = Cookies(random_bytes)
         self._suspicions = Suspicions()
-        self._half: dict[UdpPeer, Handshake] = {}
+        self._half = HalfOpen(settings.max_half_open, settings.max_half_open_per_address)
         self._half_by_cid: dict[bytes, Handshake] = {}
-        self._half_from: dict[bytes, dict[UdpPeer, Handshake]] = {}  # by origin, the oldest first
         self._sessions: dict[int, DtlsSession] = {}
         self._by_address: dict[UdpPeer, DtlsSession] = {}  # those without a Connection ID
         self._by_cid: dict[bytes, DtlsSession] = {}
@@ -223,7 +222,7 @@ class DtlsServer:
     def handle_timer(self, now: float) -> None:
         """Send flights again, give up on handshakes and on sessions that were silent for days."""
         if self._tick_at is not None and now >= self._tick_at:
-            for half in list(self._half.values()):
+            for half in self._half:
                 half.tick(now)
                 if half.suspect_at is not None and now >= half.suspect_at:
                     self._tell(half)
@@ -274,7 +273,7 @@ class DtlsServer:
             "by_identity": len(self._by_identity),
             "half_open": len(self._half),
             "half_open_by_cid": len(self._half_by_cid),
-            "half_open_addresses": len(self._half_from),
+            "half_open_addresses": self._half.hosts,
             "recent": len(self._recent),
             "warm": len(self._warm),
             "outgoing": len(self._outgoing),
@@ -313,7 +312,7 @@ class DtlsServer:
 
     def close(self) -> None:
         """Free what GnuTLS holds. Sessions end without a word: after a restart they go on."""
-        for half in list(self._half.values()):
+        for half in self._half:
             self._forget(half)
         self._credentials.close()
 
@@ -459,17 +458,15 @@ class DtlsServer:
         return None
 
     def _begin(self, hello: ClientHello, address: UdpPeer, now: float) -> Handshake | None:
-        before = self._half.get(address)
-        if before is not None:  # it begins anew
+        if not self._half.may_begin(address, now):
+            self.counts["handshakes put off"] += 1
+            suspicious = self._suspicions.haste(address, now)
+            if suspicious is not None:
+                self._events.append(suspicious)
+            return None
+        while (before := self._half.in_the_way(address)) is not None:
             self._give_up(before)
-        # The oldest go: who is honest needs a second or two, who wants to fill the table would not hurry.
         settings = self._settings
-        origin = _origin(address)
-        siblings = self._half_from.get(origin, {})
-        if len(siblings) >= settings.max_half_open_per_address:
-            self._give_up(next(iter(siblings.values())))
-        elif len(self._half) >= settings.max_half_open:
-            self._give_up(next(iter(self._half.values())))
         try:
             half = Handshake(
                 *(self._credentials, self._trust, hello, address, now),
@@ -480,8 +477,7 @@ class DtlsServer:
         except MemoryError:
             log.exception("no handshake can begin")
             return None
-        self._half[address] = half
-        self._half_from.setdefault(origin, {})[address] = half
+        self._half.put(half)
         if self._tick_at is None or self._tick_at > now + _TICK_S:
             self._tick_at = now + _TICK_S
         return half
@@ -522,13 +518,7 @@ class DtlsServer:
 
     def _forget(self, half: Handshake) -> None:
         half.close()
-        self._half.pop(half.address, None)
-        origin = _origin(half.address)
-        siblings = self._half_from.get(origin)
-        if siblings is not None:
-            siblings.pop(half.address, None)
-            if not siblings:
-                del self._half_from[origin]
+        self._half.remove(half)
         if half.cid is not None:
             self._half_by_cid.pop(half.cid, None)
 
@@ -634,17 +624,6 @@ class DtlsServer:
             cid = self._random_bytes(CID_BYTES)
             if cid not in self._by_cid and cid not in self._half_by_cid:
                 return cid
-
-
-def _origin(address: UdpPeer) -> bytes:
-    """What counts as one address: an IPv4 address, or the /64 that an IPv6 host chooses from."""
-    host = address.address[0]
-    try:
-        if address.family == socket.AF_INET6:
-            return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8]
-    except OSError:
-        pass
-    return host.encode()
 
 
 def _spki_pem(key_pem: bytes) -> bytes:

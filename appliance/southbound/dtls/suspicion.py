@@ -35,6 +35,7 @@ class Suspicions:
         self._since = float("-inf")
         self._counts: dict[int, list[int]] = {}  # by session: copies, forged ones; empty when it is told
         self._hellos = 0
+        self._hurried = False
 
     def watches(self, session: DtlsSession, now: float) -> bool:
         """Whether `record` wants to know of more records that were sent in the name of this session."""
@@ -94,6 +95,21 @@ class Suspicions:
             "gives a device another port each time does so too.",
         )
 
+    def haste(self, address: UdpPeer, now: float) -> Suspicious | None:
+        """More handshakes began within a second than may."""
+        self.turn(now)
+        if self._hurried:
+            return None
+        self._hurried = True
+        return Suspicious(
+            address,
+            "",
+            "So many handshakes were begun within a second and not finished that the next were put off, the "
+            f"first from {address}. Somebody may want to keep the gateway busy: find out who is at that "
+            "address. Many devices behind one address do so too when they start at once; they come in by and "
+            "by.",
+        )
+
     def __len__(self) -> int:
         return len(self._counts)
 
@@ -103,3 +119,4 @@ class Suspicions:
             self._since = now
             self._counts.clear()
             self._hellos = 0
+            self._hurried = False

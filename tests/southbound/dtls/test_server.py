@@ -11,8 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from appliance.southbound.dtls import gnutls
 from appliance.southbound.dtls.gnutls import LibraryTooOld, check_library
 from appliance.southbound.dtls.server import DtlsServer, Ended, Established, Moved
+from appliance.southbound.dtls.suspicion import Suspicious
 from appliance.southbound.dtls.trust import ServerKeys
 from appliance.southbound.settings import CoapsSettings
+from appliance.southbound.udp import UdpPeer
 from tests.southbound.dtls.authority import Authority, authority, der, server_keys, spki
 from tests.southbound.dtls.client import (
     DATA,
@@ -477,42 +479,79 @@ def test_many_hellos_in_one_datagram_get_one_answer() -> None:
 # Limits
 
 
+def begun(net: Net, address: UdpPeer) -> Client:
+    """A client that has sent its cookie, and nothing since."""
+    client = Client(NAME, KEY)
+    client.hello()
+    for _ in range(2):
+        net.raw(client.take()[0], address)
+        for data, _ in net.server.take_datagrams():
+            if data[13] == 3:
+                client.receive(data)
+    return client
+
+
 def test_an_address_has_so_many_handshakes_at_a_time() -> None:
-    net = Net(max_half_open_per_address=4)
-    for number in range(10):
-        client = Client(NAME, KEY)
-        client.hello()
-        for _ in range(2):
-            net.raw(client.take()[0], at(5000 + number))
-            for data, _ in net.server.take_datagrams():
-                if data[13] == 3:
-                    client.receive(data)
-    assert net.server.table_sizes()["half_open"] == 4
-    net.connect(address=at(7000, "192.0.2.99"))
-    for number in range(10):  # one IPv6 host has a whole /64
-        client = Client(NAME, KEY)
-        client.hello()
-        for _ in range(2):
-            net.raw(client.take()[0], at(5000, f"2001:db8::{number}"))
-            for data, _ in net.server.take_datagrams():
-                if data[13] == 3:
-                    client.receive(data)
+    net = Net(max_half_open_per_address=4, max_half_open=16)
+    for host in ("192.0.2.7", "2001:db8::7"):
+        for number in range(10):
+            begun(net, at(5000 + number, host))
+            net.now += 0.5
     assert net.server.table_sizes()["half_open"] == 8
+    net.connect(address=at(7000, "192.0.2.99"))
+    for number in range(20):  # one IPv6 host has a whole /64
+        begun(net, at(5000, f"2001:db8::{number}"))
+        net.now += 0.5
+    assert net.server.table_sizes()["half_open"] == 4 + 16 // 2
     net.wait(60)
     sizes = net.server.table_sizes()
     assert sizes["half_open"] == sizes["half_open_addresses"] == 0
 
 
+@pytest.mark.parametrize("honest", ["2001:db8::1", "192.0.2.1"])
+def test_a_host_that_fills_the_table_pushes_itself_out_and_not_its_neighbour(honest: str) -> None:
+    net = Net(max_half_open_per_address=8, max_half_open=16)
+    client = Client(NAME, KEY)
+    client.hello()
+    net.raw(client.take()[0], at(5000, honest))
+    client.receive(net.server.take_datagrams()[0][0])
+    net.raw(client.take()[0], at(5000, honest))
+    answers = net.server.take_datagrams()
+    for number in range(100):
+        begun(net, at(6000 + number, "2001:db8::bad"))
+        begun(net, at(6000 + number, f"192.0.2.{200 + number % 4}"))
+        net.now += 0.2
+    for data, _ in answers:
+        client.receive(data)
+    net.deliver(client, at(5000, honest))
+    assert client.done
+
+
+def test_who_begins_handshakes_and_ends_none_is_put_off_within_the_second() -> None:
+    net = Net(max_half_open_per_address=8)
+    for number in range(50):
+        begun(net, at(5000 + number))
+        net.raw(b"\x15\xfe\xfd" + (2).to_bytes(8, "big") + b"\0\2\2\x28", at(5000 + number))  # gives up
+        assert net.server.table_sizes()["half_open"] == 0
+    assert net.server.counts["handshakes put off"] == 42
+    (told,) = net.of(Suspicious)
+    assert "the first from 192.0.2.7:5008" in told.sentence and not told.identity
+    net.connect(address=at(5000, "192.0.2.8"))
+    net.now += 1
+    net.connect(address=at(6000))
+
+
+def test_whoever_ends_its_handshakes_may_begin_as_many_as_it_likes() -> None:
+    net = Net(max_half_open_per_address=2)
+    for number in range(20):
+        net.connect(address=at(5000 + number))
+    assert net.server.counts["handshakes"] == 20
+
+
 def test_a_full_table_lets_the_newest_in() -> None:
     net = Net(max_half_open=8)
     for number in range(50):
-        client = Client(NAME, KEY)
-        client.hello()
-        for _ in range(2):
-            net.raw(client.take()[0], at(5000, f"192.0.2.{number}"))
-            for data, _ in net.server.take_datagrams():
-                if data[13] == 3:
-                    client.receive(data)
+        begun(net, at(5000, f"192.0.2.{number}"))
     assert net.server.table_sizes()["half_open"] == 8
     client, session = net.connect()
     net.exchange(client, session)
