@@ -265,6 +265,9 @@ def _add_device_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     rebootstrap.add_argument(
         "--plan", metavar="ID", help="give them this bootstrap plan first, as the page lists them"
     )
+    rebootstrap.add_argument(
+        "--withdraw", action="store_true", help="they need not any more; who was not told yet is not told"
+    )
 
 
 def _device(
@@ -763,6 +766,12 @@ def _remove_device(options: argparse.Namespace) -> int:
 def _rebootstrap_devices(options: argparse.Namespace) -> int:
     if not options.names and not options.group:
         raise ConfigError(["homard: say which devices: a NAME, or --group GROUP"])
+    if options.withdraw:
+        if options.plan is not None:
+            raise ConfigError(["homard: --withdraw takes a wish back and gives no plan: leave --plan out"])
+        return _with_devices(
+            options, lambda devices: devices.withdraw_rebootstrap(options.names, group=options.group)
+        )
     return _with_devices(
         options,
         lambda devices: devices.rebootstrap(options.names, group=options.group, plan=options.plan),

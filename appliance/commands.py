@@ -16,6 +16,7 @@ from pathlib import Path
 from appliance import __version__
 from appliance.config.sections import Settings
 from appliance.devices.observations import parse_observe_paths
+from appliance.devices.plans import plan_ids
 from appliance.identity.identity import Identity
 from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
@@ -220,6 +221,7 @@ def device_command(state: Path, settings: Settings, address: str, *, create: boo
             lambda: register.gateway(
                 address or own_address() or "127.0.0.1", ports.get("coap"), ports.get("coaps")
             ),
+            lambda: plan_ids(state),
             operator(),
         )
     except PermissionError as error:

@@ -79,14 +79,16 @@ class Rebootstraps:
 
     def check(self, devices: Iterable[Device]) -> None:
         """The vault has changed, and these are all devices in it: somebody may have asked."""
+        left = self._left_over()
         gone = dict(self._wishes)
         for device in devices:
-            self._wish_of(device)
             gone.pop(device.endpoint_name, None)
+            if self._wish_of(device) is not None:
+                left.pop(device.endpoint_name, None)
         for name, wish in gone.items():
-            del self._wishes[name]
-            if wish.task is not None:
-                self._tasks.cancel(wish.task.id)
+            self._withdraw(name, wish)
+        for task in left.values():  # withdrawn while we were away
+            self._tasks.cancel(task.id)
         self.tick()
 
     def tick(self) -> None:
@@ -127,18 +129,25 @@ class Rebootstraps:
 
     def _wish_of(self, device: Device) -> _Wish | None:
         name, asked_at = device.endpoint_name, device.rebootstrap_asked
-        if asked_at is None:
-            self._wishes.pop(name, None)
-            return None
         wish = self._wishes.get(name)
+        if asked_at is None:
+            if wish is not None:
+                self._withdraw(name, wish)
+            return None
         if wish is None or wish.asked_at != asked_at:
             before = None if wish is None else wish.task
             wish = self._wishes[name] = _Wish(asked_at)
-            wish.task = before or self._left_over(name)
+            wish.task = before or self._left_over().get(name)
         return wish
 
-    def _left_over(self, name: str) -> Task | None:
-        """A trigger that waits since before our start."""
+    def _withdraw(self, name: str, wish: _Wish) -> None:
+        """Nobody wants it any more, or it is done: what waits for the device is not sent."""
+        del self._wishes[name]
+        if wish.task is not None:
+            self._tasks.cancel(wish.task.id)
+
+    def _left_over(self) -> dict[str, Task]:
+        """The triggers that wait since before our start, by device."""
         if self._restored is None:
             self._restored = {
                 task.endpoint_name: task
@@ -147,8 +156,7 @@ class Rebootstraps:
             }
             for task in self._restored.values():
                 task.waiters = (*task.waiters, self._ended)
-        found = self._restored.get(name)
-        return found if found is not None and found.state in OPEN else None
+        return {name: task for name, task in self._restored.items() if task.state in OPEN}
 
     def _is_busy(self, name: str, wish: _Wish, now: float) -> bool:
         if wish.is_over:

@@ -25,6 +25,13 @@ DEFAULT_PLAN: Final = "default"
 MAX_PLANS: Final = 200
 
 
+def plan_ids(folder: File) -> list[str]:
+    """The ids of all plans kept there, the default one first, whether they can be used or not."""
+    documents = open_documents(folder, "bootstrap-plans")
+    kept = sorted(str(document["id"]) for document in documents.table("plans").all())
+    return [DEFAULT_PLAN, *(one for one in kept if one != DEFAULT_PLAN)]
+
+
 class Plans:
     """``used_by`` tells which devices have a plan. Every method that writes is durable when it returns."""
 

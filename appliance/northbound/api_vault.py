@@ -254,6 +254,20 @@ def rebootstrap_many(request: Request) -> Answer:
 
 @routes.route(
     "POST",
+    "/vault/rebootstrap/withdraw",
+    scope="operate",
+    summary="Have devices that were asked to bootstrap again, and not told yet, left alone",
+    body="Rebootstrap",
+    answer="Withdrawn",
+    about="devices",
+)
+def withdraw_rebootstrap(request: Request) -> Answer:
+    names = _names(request, "operate")
+    return Answer({"withdrawn": trust_of(request).vault.withdraw_rebootstrap(names, request.by)})
+
+
+@routes.route(
+    "POST",
     "/vault/plan",
     scope="admin",
     summary="Give many devices a bootstrap plan, null for the default one: those named, or a group",

@@ -325,6 +325,7 @@ VAULT_SHAPES: Final[dict[str, Json]] = {
         closed=True,
     ),
     "Changed": shape({"changed": 12}, {"changed": WHOLE}),
+    "Withdrawn": shape({"withdrawn": 12}, {"withdrawn": WHOLE}),
     "Asked": shape({"asked": True}, {"asked": {"type": ["boolean", "integer"]}}),
     "ImportReport": shape(
         {"added": 1, "rows": [_IMPORT_ROW], "devices": [_PROVISIONED_EXAMPLE]},

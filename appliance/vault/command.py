@@ -7,6 +7,7 @@ same folder does not matter: the vault's files are locked while they change, and
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -21,6 +22,7 @@ CLIENTS: Final = ("leshan", "anjay", "wakaama", "zephyr")
 _ONCE: Final = (
     "Secrets are shown this once; a device that lost its own gets a new one by `homard device rotate`."
 )
+_SHOWN: Final = 10  # names in one sentence
 _NAMES: Final = {
     "uri": "server",
     "security": "security",
@@ -35,13 +37,25 @@ _PEMS: Final = (
 
 
 class DeviceCommand:
-    """The commands over one vault. ``gateway`` is asked where an address must be told; ``by`` is who asks."""
+    """The commands over one vault. ``gateway`` is asked where an address must be told, ``plans`` which
+    bootstrap plans there are; ``by`` is who asks.
+    """
 
-    def __init__(self, vault: Vault, register: Register, gateway: Callable[[], Gateway], by: str) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        register: Register,
+        gateway: Callable[[], Gateway],
+        plans: Callable[[], Sequence[str]],
+        by: str,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._vault = vault
         self._register = register
         self._gateway = gateway
+        self._plans = plans
         self._by = by
+        self._wall = wall
 
     def add(
         self,
@@ -58,6 +72,7 @@ class DeviceCommand:
         **material: str | None,
     ) -> str:
         """One device; ``material`` as in `given`."""
+        self._check_plan(plan)
         shown = self._register.add(
             NewDevice(endpoint_name, label, tuple(groups), tuple(tags), plan=plan),
             security,
@@ -101,7 +116,7 @@ class DeviceCommand:
     def show(self, endpoint_name: str, *, as_json: bool = False) -> str:
         """One device and its keys, without the secrets."""
         device = self._found(endpoint_name)
-        return _json(_plain(device)) if as_json else "\n".join(_described(device))
+        return _json(_plain(device)) if as_json else "\n".join(_described(device, self._wall()))
 
     def listing(self, *, group: str = "", tag: str = "", search: str = "", as_json: bool = False) -> str:
         """Devices, a line each."""
@@ -115,12 +130,16 @@ class DeviceCommand:
         if not found:
             return "There is no such device. Add one: homard device add NAME"
         rows = [("ENDPOINT NAME", "SECURITY", "GROUPS", "LABEL")]
-        rows += [(one.endpoint_name, _security(one), ",".join(one.groups), one.label) for one in found]
+        now = self._wall()
+        rows += [(one.endpoint_name, _security(one, now), ",".join(one.groups), one.label) for one in found]
         return "\n".join(_table(rows))
 
     def take_in(self, data: bytes, *, dry_run: bool = False, as_json: bool = False) -> tuple[str, bool]:
         """A list of devices: what to print, and whether every row was right."""
-        report = self._register.take_in(data, self._gateway(), self._by, dry_run=dry_run)
+        known = self._plans()
+        report = self._register.take_in(
+            data, self._gateway(), self._by, dry_run=dry_run, may=lambda new: _wrong_plan(new.plan, known)
+        )
         if as_json:
             devices = [_flat(one) for one in report.devices]
             return _json({"added": report.added, "rows": report.rows, "devices": devices}), report.is_good
@@ -161,14 +180,41 @@ class DeviceCommand:
 
     def rebootstrap(self, endpoint_names: Sequence[str], *, group: str = "", plan: str | None = None) -> str:
         """Have devices bootstrap again, with another plan where one is named."""
-        names = list(endpoint_names) or [one.endpoint_name for one in self._chosen(group)]
-        if not names:
-            raise VaultError(f"no device is in the group {group!r}", "not_found")
+        chosen = self._several(endpoint_names, group)
+        names = [one.endpoint_name for one in chosen]
+        self._check_plan(plan)
         if plan is not None:
             self._vault.give_plan(names, None if plan == "default" else plan, self._by)
         count = self._vault.ask_rebootstrap(names, self._by)
         devices = "1 device" if count == 1 else f"{count} devices"
-        return f"{devices} will be told to bootstrap when heard next; the page shows each session."
+        lines = [f"{devices} will be told to bootstrap when heard next; the page shows each session."]
+        without = [one.endpoint_name for one in chosen if not _bootstraps_here(one)]
+        if without:
+            lines.append(
+                f"Without a key for the bootstrap server here: {_some(without)}. They are told as well, but "
+                "can bootstrap only where they have an account."
+            )
+        return "\n".join(lines)
+
+    def withdraw_rebootstrap(self, endpoint_names: Sequence[str], *, group: str = "") -> str:
+        """Of those that were asked to bootstrap again, these need not."""
+        chosen = self._several(endpoint_names, group)
+        count = self._vault.withdraw_rebootstrap([one.endpoint_name for one in chosen], self._by)
+        if not count:
+            return "None of them was asked to bootstrap, or has done it; nothing is changed."
+        devices = "1 device" if count == 1 else f"{count} devices"
+        return f"{devices} will not be told to bootstrap; who was told already may do it all the same."
+
+    def _several(self, endpoint_names: Sequence[str], group: str) -> list[Device]:
+        chosen = [self._found(name) for name in dict.fromkeys(endpoint_names)] or self._chosen(group)
+        if not chosen:
+            raise VaultError(f"no device is in the group {group!r}", "not_found")
+        return chosen
+
+    def _check_plan(self, plan: str | None) -> None:
+        problem = _wrong_plan(plan, self._plans()) if plan is not None else ""
+        if problem:
+            raise VaultError(problem)
 
     def _found(self, endpoint_name: str) -> Device:
         device = self._vault.device(endpoint_name)
@@ -207,6 +253,24 @@ def given(
         certificate_from(certificate) if certificate else None,
         request.encode("utf-8", "replace") if request else None,
     )
+
+
+def _wrong_plan(plan: str | None, known: Sequence[str]) -> str:
+    """What speaks against the plan, "" for nothing."""
+    if plan is None or plan in known:
+        return ""
+    return f"there is no bootstrap plan {plan!r}; there is {_some(known)}"
+
+
+def _bootstraps_here(device: Device) -> bool:
+    return device.nosec or any(
+        one.purpose == "bootstrap" and one.state != "revoked" for one in device.credentials
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 # For programs
@@ -308,7 +372,7 @@ def _aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
     return [f"  {name:<26} {value}" for name, value in rows]
 
 
-def _described(device: Device) -> list[str]:
+def _described(device: Device, now: float) -> list[str]:
     facts = [
         ("label", device.label),
         ("groups", ", ".join(device.groups)),
@@ -321,34 +385,33 @@ def _described(device: Device) -> list[str]:
     ]
     lines = [device.endpoint_name, *_aligned(fact for fact in facts if fact[1])]
     for one in device.credentials:
-        lines.append(f"  key for {one.purpose:<18} {one.identity}, {_state(one)}")
+        lines.append(f"  key for {one.purpose:<18} {one.identity}, {_state(one, now)}")
     if not device.credentials and not device.nosec:
         lines.append("  It has no key and cannot come in: `homard device remove` it and add it anew.")
     return lines
 
 
-def _state(one: Credential) -> str:
+def _state(one: Credential, now: float) -> str:
+    if one.state == "revoked":
+        return f"revoked {_iso(one.changed_at)}" + (f": {one.reason}" if one.reason else "")
+    if one.expires_at is not None and one.expires_at <= now:
+        return f"expired {_iso(one.expires_at)}: `homard device rotate` makes a new one"
     words = {
         "active": f"in use since {_iso(one.made_at)}",
         "staged": f"made {_iso(one.made_at)} and not used yet",
         "retiring": "being replaced",
-        "revoked": f"revoked {_iso(one.changed_at)}" + (f": {one.reason}" if one.reason else ""),
     }[one.state]
-    return (
-        words
-        if one.expires_at is None or one.state == "revoked"
-        else f"{words}, until {_iso(one.expires_at)}"
-    )
+    return words if one.expires_at is None else f"{words}, until {_iso(one.expires_at)}"
 
 
-def _security(device: Device) -> str:
+def _security(device: Device, now: float) -> str:
     if device.blocked:
         return "blocked"
-    modes = dict.fromkeys(
-        one.mode if one.purpose == "server" else f"{one.mode} (bootstrap)"
-        for one in device.credentials
-        if one.state != "revoked"
-    )
+    modes: dict[str, None] = {}
+    for one in sorted(device.credentials, key=lambda one: not one.opens(now)):
+        if one.state != "revoked":
+            word = one.mode if one.purpose == "server" else f"{one.mode} (bootstrap)"
+            modes.setdefault(word if one.opens(now) or word in modes else f"{word} (expired)")
     return ", ".join((*modes, *(["nosec"] if device.nosec else []))) or "no key"
 
 

@@ -356,6 +356,21 @@ class Vault:
                 self._commit(changes, [(now, by, "bootstrap asked for", name) for name in names])
             return len(names)
 
+    def withdraw_rebootstrap(self, endpoint_names: Sequence[str], by: str) -> int:
+        """Of these devices, those that were asked to bootstrap need not any more; answers how many. Raises
+        VaultError("not_found").
+        """
+        with self._turn():
+            changes: dict[str, Held | None] = {}
+            for name in dict.fromkeys(endpoint_names):
+                held = self._found(name)
+                if held.device.rebootstrap_asked is not None:
+                    changes[name] = replace(held, device=replace(held.device, rebootstrap_asked=None))
+            if changes:
+                now = self._wall()
+                self._commit(changes, [(now, by, "bootstrap no longer asked for", name) for name in changes])
+            return len(changes)
+
     def rebootstrap_done(self, endpoint_name: str) -> None:
         """The device has bootstrapped; nothing happens when nobody had asked, or the device is gone."""
         held = self._index.held(endpoint_name)

@@ -21,7 +21,7 @@ class Wishes:
     """What the vault says."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, float] = {}
+        self.asked: dict[str, float | None] = {}  # None: not asked, or withdrawn
 
     def device(self, endpoint_name: str) -> SimpleNamespace:
         asked_at = self.asked.get(endpoint_name)
@@ -164,6 +164,27 @@ def test_a_device_that_leaves_the_vault_is_not_told_any_more(bench: Bench) -> No
     bench.trigger.check([])
     assert triggers(device.update()) == []
     assert [task.state for task in room.tasks.find(endpoint_name="d")] == ["cancelled"]
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["while we run", "while we are away"])
+def test_what_is_withdrawn_before_the_device_wakes_is_not_sent(bench: Bench, restart: bool) -> None:
+    room = bench.room
+    devices = [room.device("d"), room.device("e", 1001)]
+    for device in devices:
+        device.post(("rd",), (f"ep={device.name}", "lt=3000", "lwm2m=1.1", "b=U", "Q"), LINKS)
+    room.now += 200
+    room.presence.fall_asleep()
+    assert bench.ask("d") == bench.ask("e") == []
+    if restart:
+        room.restart()
+        bench.open()
+    bench.wishes.asked["d"] = None
+    bench.trigger.check(bench.wishes.devices())  # type: ignore[arg-type]
+    assert triggers(devices[0].update()) == []
+    assert len(triggers(devices[1].update())) == 1
+    assert [task.state for task in room.tasks.find(endpoint_name="d")] == ["cancelled"]
+    # What is asked for anew is told.
+    assert len(triggers(bench.ask("d", 2.0))) == 1
 
 
 def test_a_device_that_is_being_bootstrapped_is_not_told_to(bench: Bench) -> None:

@@ -13,6 +13,10 @@ from xml.etree import ElementTree
 import pytest
 
 from appliance.__main__ import main
+from appliance.vault.model import NewCredential
+from appliance.vault.sealing import SealingKey
+from appliance.vault.settings import VaultSettings
+from appliance.vault.vault import Vault
 
 KEY = "00112233445566778899aabbccddeeff"
 Homard = Callable[..., tuple[int, str, str]]
@@ -100,9 +104,52 @@ def test_the_life_of_a_key(homard: Homard) -> None:
     assert "is let in no more" in good(homard("revoke", "meter-1", "--reason", "stolen"))
     assert "stolen" in good(homard("show", "meter-1"))
     good(homard("reinstate", "meter-1"))
-    good(homard("rebootstrap", "meter-1"))
+    assert "Without a key for the bootstrap server here: meter-1." in good(homard("rebootstrap", "meter-1"))
     good(homard("remove", "meter-1"))
     assert homard("show", "meter-1")[0] == 1
+
+
+def test_a_wish_to_bootstrap_is_taken_back(homard: Homard) -> None:
+    for name in ("m-1", "m-2", "m-3"):
+        good(homard("add", name, "--bootstrap", "--group", "house"))
+    said = good(homard("rebootstrap", "--group", "house"))
+    assert said.startswith("3 devices will be told") and "Without" not in said
+    assert "1 device will not be told" in good(homard("rebootstrap", "m-2", "--withdraw"))
+    assert "bootstrap asked for" in good(homard("show", "m-1"))
+    assert "bootstrap asked for" not in good(homard("show", "m-2"))
+    assert "2 devices will not be told" in good(homard("rebootstrap", "--group", "house", "--withdraw"))
+    assert "None of them was asked" in good(homard("rebootstrap", "--group", "house", "--withdraw"))
+
+
+def test_only_a_plan_that_there_is_is_given(homard: Homard, tmp_path: Path) -> None:
+    good(homard("add", "m-1", "--bootstrap", "--plan", "default"))
+    file = tmp_path / "devices.csv"
+    file.write_text("endpoint_name,plan\nm-8,\nm-9,other\n")
+    words = "there is no bootstrap plan 'other'; there is default"
+    for command in (("add", "m-2", "--plan", "other"), ("rebootstrap", "m-1", "--plan", "other")):
+        code, _, error = homard(*command)
+        assert code == 1 and words in error
+    code, said, _ = homard("import", str(file))
+    assert code == 1 and f"line 3, m-9: {words}" in said
+    listed = good(homard("list"))
+    assert "m-1" in listed and "m-2" not in listed and "m-8" not in listed
+    assert "bootstrap asked for" not in good(homard("show", "m-1"))
+
+
+def test_a_key_at_its_end_is_called_expired(homard: Homard, tmp_path: Path) -> None:
+    good(homard("add", "m-1"))
+    good(homard("add", "m-2"))
+    key = SealingKey.load(tmp_path / "state", create=False)
+    vault = Vault(tmp_path / "state" / "vault", key, VaultSettings(), lambda: 1e9)
+    vault.open()
+    short = NewCredential("server", "psk", expires_at=1e9 + 1)
+    vault.rotate("m-1", "server", "tests", staged=False, new=short)
+    assert "expired 2001-09-09T01:46:41Z: `homard device rotate`" in good(homard("show", "m-1"))
+    assert "psk (expired)" in good(homard("list"))
+    good(homard("rotate", "m-1"))
+    rows = good(homard("list")).splitlines()
+    assert [row.split()[:2] for row in rows[1:]] == [["m-1", "psk"], ["m-2", "psk"]]
+    assert "(expired)" not in "".join(rows)
 
 
 def test_a_list_comes_in_whole_or_says_every_bad_row(homard: Homard, tmp_path: Path) -> None:
@@ -128,6 +175,8 @@ def test_a_list_comes_in_whole_or_says_every_bad_row(homard: Homard, tmp_path: P
         (("label", "nobody"), "there is no device"),
         (("rebootstrap", "nobody"), "there is no device"),
         (("rebootstrap",), "say which devices"),
+        (("rebootstrap", "nobody", "--withdraw"), "there is no device"),
+        (("rebootstrap", "taken", "--withdraw", "--plan", "default"), "leave --plan out"),
         (("add", "taken"), "there is a device taken already"),
         (("add", "a b\n"), "cannot be printed"),
         (("add", "m", "--psk-key-hex", "zz"), "hex"),

@@ -38,6 +38,10 @@ def here(stand: Build) -> Stand:
         ("rebootstrap", {"endpoint_names": ["a-0", "c-0"]}, 404, None),
         ("rebootstrap", {"endpoint_names": ["a-0"], "group": "a"}, 400, None),
         ("rebootstrap", {}, 400, None),
+        ("rebootstrap/withdraw", {"group": "a"}, 200, {"withdrawn": 2}),
+        ("rebootstrap/withdraw", {"group": "c"}, 404, None),
+        ("rebootstrap/withdraw", {"endpoint_names": ["a-0", "c-0"]}, 404, None),
+        ("rebootstrap/withdraw", {}, 400, None),
         ("plan", {"group": "a"}, 404, None),
         ("plan", {"group": "b"}, 200, {"changed": 2}),
         ("plan", {"group": "c"}, 404, None),
@@ -50,11 +54,16 @@ def test_only_devices_in_reach_are_asked_for(
 ) -> None:
     vault = here.trust.vault
     vault.give_plan([one.endpoint_name for one in vault.devices()], "old", "test")
+    asked = path == "rebootstrap/withdraw"
+    if asked:
+        vault.ask_rebootstrap([one.endpoint_name for one in vault.devices()], "test")
     body = {**who, "plan": None} if path == "plan" else who
     reply = here.narrowed(a="operate", b="admin").api("POST", f"/vault/{path}", body)
     assert reply.status == status, reply.data
     changed = {
-        one.endpoint_name for one in vault.devices() if one.plan is None or one.rebootstrap_asked is not None
+        one.endpoint_name
+        for one in vault.devices()
+        if one.plan is None or (one.rebootstrap_asked is None) == asked
     }
     if answer is None:
         assert changed == set()

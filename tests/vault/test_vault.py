@@ -385,6 +385,7 @@ def test_unknown_devices_are_said_so(vault: Vault) -> None:
         lambda: vault.rotate("x", "server", "ada", staged=True),
         lambda: vault.revoke("x", "ada", ""),
         lambda: vault.ask_rebootstrap("x", "ada"),
+        lambda: vault.withdraw_rebootstrap(["x"], "ada"),
         lambda: vault.secret("x", "psk_key"),
     ):
         refused("not_found", "no", call)
@@ -428,6 +429,9 @@ def test_bootstrap_again_is_asked_for_and_done(vault: Vault, clock: Clock, home:
     vault.add([device(f"m{n}") for n in range(3)], "ada")
     assert vault.ask_rebootstrap(["m0", "m1", "m0"], "ada") == 2
     assert [one.rebootstrap_asked for one in home.vault().devices()] == [NOON, NOON, None]
+    assert vault.withdraw_rebootstrap(["m1", "m2", "m1"], "ada") == 1
+    assert [one.rebootstrap_asked for one in home.vault().devices()] == [NOON, None, None]
+    assert vault.ask_rebootstrap("m1", "ada") == 1
     vault.rebootstrap_done("m0")
     vault.rebootstrap_done("m2")
     vault.rebootstrap_done("gone")
