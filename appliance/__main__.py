@@ -212,7 +212,8 @@ def _add_device_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     importing.epilog = (
         "CSV: the first line names the columns. Only endpoint_name must be there; the others are label, "
         "groups, tags, security, psk_identity, psk_key_hex, public_key, certificate, bootstrap_psk_identity, "
-        "bootstrap_psk_key_hex, plan and nosec. Keys that are not given are made."
+        "bootstrap_psk_key_hex, plan and nosec. Keys that are not given are made, and certificates where "
+        "security says x509; they are printed this once."
     )
 
     export = _device(verbs, "export", "write the devices as a list, without secrets", _export_devices)

@@ -309,13 +309,18 @@ class Authority:
     # Certificates of devices
 
     def issue_with_new_key(self, endpoint_name: str) -> tuple[bytes, bytes]:
-        """A certificate (DER) and its new private key (DER, PKCS #8), which is kept nowhere here."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self.issue(endpoint_name, key.public_key())
-        secret = key.private_bytes(
-            Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return certificate, secret
+        """As `issue_with_new_keys`, for one."""
+        return self.issue_with_new_keys([endpoint_name])[0]
+
+    def issue_with_new_keys(self, endpoint_names: Sequence[str]) -> list[tuple[bytes, bytes]]:
+        """For each a certificate (DER) and its new private key (DER, PKCS #8), which is kept nowhere here.
+        Raises VaultError.
+        """
+        keys = [ec.generate_private_key(ec.SECP256R1()) for _ in endpoint_names]
+        wanted = [(name, key.public_key()) for name, key in zip(endpoint_names, keys, strict=True)]
+        form = (Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        secrets = [key.private_bytes(*form) for key in keys]
+        return list(zip(self.issue_many(wanted), secrets, strict=True))
 
     def sign(self, endpoint_name: str, request: bytes) -> bytes:
         """The certificate (DER) for a certificate signing request (PKCS #10, PEM or DER).

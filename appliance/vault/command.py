@@ -433,13 +433,14 @@ def _reported(report: Report, dry_run: bool) -> list[str]:
         wrong = "1 row is" if len(bad) == 1 else f"{len(bad)} rows are"
         return [*lines, f"Nothing was added: {wrong} wrong, of {len(report.rows)}."]
     if dry_run:
-        return [f"All {len(report.rows)} rows are right. Nothing was added; leave out --dry-run to add them."]
-    rows = [("ENDPOINT NAME", "IDENTITY", "KEY (HEX)")]
-    for one in report.devices:
-        accounts = [
-            one.provisioning,
-            *([one.provisioning["bootstrap"]] if "bootstrap" in one.provisioning else []),
+        return [
+            f"All {len(report.rows)} rows are right. Nothing was added; leave out --dry-run to add them, and "
+            "give --json where a program is to read all that they need."
         ]
+    rows, others = [("ENDPOINT NAME", "IDENTITY", "KEY (HEX)")], []
+    for one in report.devices:
+        found = one.provisioning
+        accounts = [found, *([found["bootstrap"]] if "bootstrap" in found else [])]
         rows += [
             (
                 one.device.endpoint_name,
@@ -449,5 +450,7 @@ def _reported(report: Report, dry_run: bool) -> list[str]:
             for account in accounts
             if "psk_key_hex" in account
         ]
+        if "private_key_pem" in found or "oscore" in found:
+            others += ["", f"{one.device.endpoint_name}:", *_account(found, ""), ""]
     count = f"{report.added} device{'' if report.added == 1 else 's'} added."
-    return [*(_table(rows) if len(rows) > 1 else []), f"{count} {_ONCE} Everything: --json."]
+    return [*(_table(rows) if len(rows) > 1 else []), *others, f"{count} {_ONCE}"]

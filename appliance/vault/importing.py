@@ -273,18 +273,16 @@ def _credentials(security: str, nosec: bool, text: Any, problems: list[str]) -> 
     if not security and len(given) > 1:
         problems.append(f"there is material for {' and '.join(given)}: say in security which of them it is")
     # Without a word about security: what there is material for; a device with only a bootstrap key is given
-    # the rest by its plan; else a key is made.
+    # the rest by its plan; else a key is made, and a certificate by the register.
     mode = security or (given[0] if given else "" if first or nosec else "psk")
-    if mode == "x509" and not text("certificate"):
-        problems.append("x509 needs a certificate; `homard device add` and the page can make one")
     if mode == "psk":
         yield NewCredential("server", "psk", psk_identity=identity, psk_key=key)
     elif mode == "rpk":
         yield NewCredential("server", "rpk", spki=public)
-    elif mode == "x509" and certificate is not None:
-        yield NewCredential("server", "x509", certificate=certificate)
     elif mode == "x509" and pinned:
         yield NewCredential("server", "x509", pinned_sha256=text("certificate").strip()[len(_PIN) :].strip())
+    elif mode == "x509":
+        yield NewCredential("server", "x509", certificate=certificate)
     elif mode == "oscore":
         yield NewCredential("server", "oscore")
     if first:

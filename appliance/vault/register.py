@@ -220,7 +220,8 @@ class Register:
             for problem in (may(device), _unreachable(gateway, device)):
                 if problem:
                     wrong[place].append(problem)
-        for index, error in self._vault.check_new(new):
+        # Certificates that the authority is to make are made when everything else is right.
+        for index, error in self._vault.check_new([_without_certificates_to_make(one) for one in new]):
             wrong[places[index]].append(str(error))
         shown = [
             {"row": row.row, "endpoint_name": row.endpoint_name, "problems": wrong[at]}
@@ -229,7 +230,13 @@ class Register:
         if dry_run or any(wrong.values()):
             return Report(0, shown, [])
         codes = len(new) <= MAX_CODES
-        made = [self._shown(gateway, one, code=codes) for one in self._vault.add(new, by)]
+        certified, serials = self._certified(new)
+        try:
+            added = self._vault.add(certified, by)
+        except VaultError:
+            self._authority.revoke(serials, SUPERSEDED)
+            raise
+        made = [self._shown(gateway, one, code=codes) for one in added]
         return Report(len(made), shown, made)
 
     def list_out(self, devices: Iterable[Device], form: str) -> bytes:
@@ -282,6 +289,24 @@ class Register:
         certificate, private_key = self._authority.issue_with_new_key(endpoint_name)
         return NewCredential(purpose, "x509", certificate=certificate, private_key=private_key)
 
+    def _certified(self, new: Sequence[NewDevice]) -> tuple[list[NewDevice], list[str]]:
+        """The devices with the certificates that were missing, and the serial numbers of those."""
+        wanting = [device.endpoint_name for device in new if any(map(_is_to_make, device.credentials))]
+        made = iter(self._authority.issue_with_new_keys(wanting))
+        serials: list[str] = []
+
+        def with_certificate(one: NewCredential) -> NewCredential:
+            if not _is_to_make(one):
+                return one
+            certificate, private_key = next(made)
+            serials.append(f"{x509.load_der_x509_certificate(certificate).serial_number:x}")
+            return replace(one, certificate=certificate, private_key=private_key)
+
+        certified = [
+            replace(device, credentials=tuple(map(with_certificate, device.credentials))) for device in new
+        ]
+        return certified, serials
+
     def _take_back(self, credential: NewCredential, given: Given) -> None:
         """Revoke a certificate that was made for nothing."""
         if credential.certificate is not None and given.certificate is None:
@@ -308,6 +333,15 @@ def _refuse_material(security: str, given: Given) -> None:
             raise VaultError(f"{what} does not go with the security {security}")
     if given.certificate is not None and given.request is not None:
         raise VaultError("give a certificate or a request for one, not both")
+
+
+def _is_to_make(one: NewCredential) -> bool:
+    """Whether it is a certificate that the authority is to make."""
+    return one.mode == "x509" and one.certificate is None and one.pinned_sha256 is None
+
+
+def _without_certificates_to_make(device: NewDevice) -> NewDevice:
+    return replace(device, credentials=tuple(one for one in device.credentials if not _is_to_make(one)))
 
 
 def _unreachable(gateway: Gateway, device: NewDevice) -> str:

@@ -166,6 +166,19 @@ def test_a_list_comes_in_whole_or_says_every_bad_row(homard: Homard, tmp_path: P
     assert good(homard("list")).count("\n") >= 2
 
 
+def test_every_secret_that_an_import_makes_is_printed(homard: Homard, tmp_path: Path) -> None:
+    file = tmp_path / "devices.csv"
+    file.write_text("endpoint_name,security\nm-1,psk\nm-2,rpk\nm-3,x509\nm-4,oscore\n")
+    said = good(homard("import", str(file)))
+    key = SealingKey.load(tmp_path / "state", create=False)
+    vault = Vault(tmp_path / "state" / "vault", key, VaultSettings(), lambda: 1e9)
+    vault.open()
+    held = {one.endpoint_name: one for one in vault.devices()}
+    assert vault.secret(held["m-1"].credentials[0].id, "psk_key").hex() in said
+    assert vault.secret(held["m-4"].credentials[0].id, "master_secret").hex() in said
+    assert said.count("BEGIN PRIVATE KEY") == 2 and said.count("END CERTIFICATE") >= 1
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

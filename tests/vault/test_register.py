@@ -214,6 +214,30 @@ def test_a_list_is_taken_in_whole_or_not_at_all(here: Stand) -> None:
     assert here.vault.groups() == ["a", "b"]
 
 
+def test_a_list_may_ask_for_certificates(here: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "ep,security\nm-1,x509\nm-2,\nm-3,X.509\n"
+    assert here.take_in(text, dry_run=True).is_good
+    assert not here.take_in(text + "m-1,x509\n").is_good
+    assert here.authority.issued() == []
+    report = here.take_in(text)
+    assert report.added == 3
+    shown = {one.device.endpoint_name: one.provisioning for one in report.devices}
+    for name in ("m-1", "m-3"):
+        certificate = x509.load_pem_x509_certificate(shown[name]["certificate_pem"].encode())
+        key = load_pem_private_key(shown[name]["private_key_pem"].encode(), None)
+        assert certificate.public_key() == key.public_key()
+        assert certificate.subject.rfc4514_string() == f"CN={name}"
+    assert sorted(one.endpoint_name for one in here.authority.issued()) == ["m-1", "m-3"]
+
+    def refused(*_: object) -> list[Any]:
+        raise VaultError("the disk is full", "unavailable")
+
+    monkeypatch.setattr(here.vault, "add", refused)
+    with pytest.raises(VaultError, match="full"):
+        here.take_in("ep,security\nm-4,x509\n")
+    assert [one.endpoint_name for one in here.authority.issued() if one.revoked_at is not None] == ["m-4"]
+
+
 def test_who_may_not_add_a_device_hears_it_for_each_row(here: Stand) -> None:
     report = here.take_in("ep,group\nx,a\ny,b\n", may=lambda new: "" if "a" in new.groups else "not yours")
     assert [row["problems"] for row in report.rows] == [[], ["not yours"]]
