@@ -79,7 +79,7 @@ class Enrolment:
                 else:
                     self._under_way.add(endpoint_name)
                     asyncio.get_running_loop().run_in_executor(
-                        self._executor, self._issue, endpoint_name, request
+                        self._executor, self._issue, endpoint_name, request, source
                     ).add_done_callback(partial(self._issued, endpoint_name, content_format, reply))
 
     def _may_ask(self, endpoint_name: str) -> bool:
@@ -111,7 +111,7 @@ class Enrolment:
 
     # In the thread
 
-    def _issue(self, endpoint_name: str, request: bytes) -> bytes:
+    def _issue(self, endpoint_name: str, request: bytes, source: Source) -> bytes:
         """The certificate (DER) for a request. Raises VaultError."""
         key = checked_request(endpoint_name, request).public_key()
         staged = self._staged(endpoint_name)
@@ -124,7 +124,11 @@ class Enrolment:
                 self._vault.revoke(endpoint_name, BY, "a newer certificate was fetched", credential.id)
                 self._authority.revoke([f"{certificate.serial_number:x}"], SUPERSEDED)
             new = NewCredential("server", "x509", certificate=found)
-            self._vault.add_credential(endpoint_name, new, BY, staged=True)
+            made = self._vault.add_credential(endpoint_name, new, BY, staged=True).made[0]
+            if self._owner(source) != endpoint_name:
+                # Revoked since it asked. What is revoked from now on takes the new one along.
+                self._vault.revoke(endpoint_name, BY, "asked for with a key that was revoked", made.id)
+                raise VaultError("this key does not open any more", "conflict")
         except VaultError:
             serial = x509.load_der_x509_certificate(found).serial_number
             self._authority.revoke([f"{serial:x}"], SUPERSEDED)  # nobody has it

@@ -149,6 +149,31 @@ def test_a_device_with_a_pre_shared_key_fetches_its_first_certificate(house: Hou
     assert (psk.state, certificate.state) == ("revoked", "active")
 
 
+@pytest.mark.parametrize("how", ["revoked", "removed", "replaced"])
+def test_who_is_sent_away_while_its_request_waits_gets_nothing_that_opens(
+    house: House, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    house.add("meter-1")
+    signs = house.authority.issue
+
+    def issue(*asked: Any) -> bytes:
+        if how == "revoked":
+            house.vault.revoke("meter-1", "a person", "stolen")
+        elif how == "removed":
+            house.vault.remove("meter-1", "a person")
+        else:
+            house.vault.rotate("meter-1", "server", "a person", staged=False)
+        return signs(*asked)
+
+    monkeypatch.setattr(house.authority, "issue", issue)
+    code, _ = house.refused("sen", request("meter-1"))
+    assert code == codes.FORBIDDEN
+    device = house.vault.device("meter-1")
+    assert device is None or not [
+        one for one in device.credentials if one.mode == "x509" and one.state != "revoked"
+    ]
+
+
 def test_a_certificate_is_renewed_and_the_old_one_opens_meanwhile(house: House) -> None:
     first, _ = house.authority.issue_with_new_key("meter-1")
     house.add("meter-1", NewCredential("server", "x509", certificate=first))
