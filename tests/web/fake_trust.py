@@ -366,6 +366,12 @@ class Trust:
             self.one(name)["rebootstrap_asked_at"] = iso(time.time())
         return {"asked": len(names)}
 
+    def withdraw(self, body: Json) -> Json:
+        asked = [name for name in self.meant(body) if self.one(name)["rebootstrap_asked_at"]]
+        for name in asked:
+            self.one(name)["rebootstrap_asked_at"] = None
+        return {"withdrawn": len(asked)}
+
     def take_in(self, query: dict[str, str], body: Any) -> Json:
         given = body if isinstance(body, list) else None
         if given is None:
@@ -562,6 +568,7 @@ ROUTES: list[tuple[str, dict[str, Any]]] = [
     (_DEVICE + "/rebootstrap", {"POST": _ask}),
     ("/vault/plan", {"POST": lambda g, _, __, body: g.trust.give_plan(body)}),
     ("/vault/rebootstrap", {"POST": lambda g, _, __, body: g.trust.rebootstrap(body)}),
+    ("/vault/rebootstrap/withdraw", {"POST": lambda g, _, __, body: g.trust.withdraw(body)}),
     ("/vault/import", {"POST": lambda g, _, query, body: g.trust.take_in(query, body)}),
     ("/vault/audit", {"GET": lambda g, _, query, __: g.trust.read(query)}),
     (

@@ -299,6 +299,25 @@ def test_a_group_is_moved_when_it_is_meant(page: Any) -> None:
     assert not sent(page, "POST", "/vault/plan")
 
 
+def test_a_request_to_bootstrap_is_withdrawn(page: Any) -> None:
+    path = "/vault/rebootstrap/withdraw"
+    page.gateway.trust.rebootstrap({"endpoint_names": ["boiler"]})
+    page.open("#/security/device/boiler")
+    page.until_text(".state-line.waiting", "to be bootstrapped anew")
+    page.button("Withdraw")
+    page.until("return !document.querySelector('[data-action=withdraw]')")
+    assert sent(page, "POST", path) == [{"endpoint_names": ["boiler"]}]
+    page.open("#/security/bootstrap")
+    page.button("Withdraw a request")
+    page.until_text("body", "No device is waiting")
+    page.gateway.trust.rebootstrap({"endpoint_names": ["boiler", "greenhouse-north"]})
+    page.button("Withdraw a request")
+    page.until_text("dialog", "2 devices were asked")
+    page.button("Withdraw", "dialog")
+    page.until_text("body", "2 devices need not bootstrap any more")
+    assert sorted(sent(page, "POST", path)[-1]["endpoint_names"]) == ["boiler", "greenhouse-north"]
+
+
 def test_devices_are_picked_and_moved_by_another_plan(page: Any) -> None:
     page.open("#/security/keys")
     page.until_text(".keys-scroller", "boiler")

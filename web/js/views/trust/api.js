@@ -15,6 +15,7 @@ export const reinstate = (name) => post(vault(name, "reinstate"), {});
 export const rebootstrap = (name) => post(vault(name, "rebootstrap"), {});
 export const givePlan = (body) => post("/vault/plan", body);
 export const rebootstrapMany = (body) => post("/vault/rebootstrap", body);
+export const withdrawRebootstrap = (names) => post("/vault/rebootstrap/withdraw", { endpoint_names: names });
 export const importDevices = (body, type, dryRun) => request("POST", "/vault/import", { query: { dry_run: dryRun ? "true" : "" }, body, type });
 export const groups = () => get("/vault/groups");
 export const audit = (before, limit) => get("/vault/audit", { before, limit });

@@ -2,6 +2,7 @@
 
 import { button, fill, h, icon, iconButton, Life } from "../../dom.js";
 import { confirm, note, noteError } from "../../dialog.js";
+import { count } from "../../format.js";
 import { t } from "../../i18n.js";
 import { canAdmin, canOperate } from "../../operate.js";
 import { go } from "../../router.js";
@@ -21,7 +22,7 @@ export class BootstrapView {
   constructor() {
     this.element = h("div", { class: "trust-view scrolling" },
       h("section", {}, h("div", { class: "card-title section-title" }, h("h2", {}, t("trust.plans.title")), canAdmin() ? button(t("trust.plan.new"), () => go(place("plan", "new")), { icon: "plus", kind: "primary" }) : null), h("p", { class: "prose page-text" }, t("trust.plans.text")), this.#plans),
-      h("section", { class: "card" }, h("div", { class: "card-title" }, h("h2", {}, t("trust.sessions")), canOperate() ? button(t("trust.move"), () => this.#ask(), { icon: "refresh" }) : null), this.#sessions));
+      h("section", { class: "card" }, h("div", { class: "card-title" }, h("h2", {}, t("trust.sessions")), canOperate() ? h("div", { class: "button-row" }, button(t("trust.withdraw.more"), () => this.#withdraw()), button(t("trust.move"), () => this.#ask(), { icon: "refresh" })) : null), this.#sessions));
     store.on("events", () => {
       this.#timer ||= setTimeout(() => {
         this.#timer = 0;
@@ -88,6 +89,20 @@ export class BootstrapView {
     try {
       const { devices } = await api.devices();
       await moveDevices(devices, withBootstrapKey(devices), "trust.rebootstrap.all");
+    } catch (error) {
+      noteError(error);
+    }
+  }
+
+  /** Those that were asked to bootstrap and did not yet: they are left alone. */
+  async #withdraw() {
+    try {
+      const asked = (await api.devices()).devices.filter((one) => one.rebootstrap_asked_at).map((one) => one.endpoint_name);
+      if (!asked.length) return note(t("trust.withdraw.nobody"));
+      const counted = { n: asked.length, count: count(asked.length) };
+      if (!(await confirm(t("trust.withdraw.title"), t("trust.withdraw.text", counted), t("trust.withdraw"), { danger: false }))) return;
+      const { withdrawn } = await api.withdrawRebootstrap(asked);
+      note(t("trust.withdrawn", { n: withdrawn, count: count(withdrawn) }));
     } catch (error) {
       noteError(error);
     }

@@ -77,7 +77,8 @@ export class DeviceView {
       h("div", { class: "trust-columns" },
         h("div", { class: "trust-column" },
           h("section", { class: "card" }, h("h2", {}, t("trust.contact")), contactLine(device.contact), device.blocked ? h("p", { class: "warning-line red" }, icon("close"), h("span", {}, t("trust.blocked.text"))) : null,
-            device.rebootstrap_asked_at ? h("p", { class: "state-line waiting" }, icon("refresh"), h("span", {}, t("trust.rebootstrap.waiting"), " ", ageElement(device.rebootstrap_asked_at))) : null,
+            device.rebootstrap_asked_at ? h("p", { class: "state-line waiting" }, icon("refresh"), h("span", {}, t("trust.rebootstrap.waiting"), " ", ageElement(device.rebootstrap_asked_at)),
+              canOperate() ? button(t("trust.withdraw"), () => this.#withdraw(), { "data-action": "withdraw" }) : null) : null,
             h("dl", { class: "facts" },
               h("dt", {}, t("trust.groups")), h("dd", {}, device.groups.length ? h("span", { class: "badges" }, device.groups.map((one) => h("span", { class: "badge plain" }, one))) : "–"),
               h("dt", {}, t("trust.tags")), h("dd", {}, device.tags.length ? h("span", { class: "badges" }, device.tags.map((one) => h("span", { class: "badge plain" }, `#${one}`))) : "–"),
@@ -155,6 +156,10 @@ export class DeviceView {
   async #rebootstrap() {
     if (!(await confirm(t("trust.rebootstrap"), t("trust.rebootstrap.one", { name: this.#name }), t("trust.rebootstrap.start"), { danger: false }))) return;
     await this.#act(() => api.rebootstrap(this.#name), t("trust.rebootstrap.asked", { n: 1, count: 1 }));
+  }
+
+  #withdraw() {
+    return this.#act(() => api.withdrawRebootstrap([this.#name]), t("trust.withdrawn", { n: 1, count: 1 }));
   }
 
   #reinstate() {
