@@ -140,7 +140,7 @@ class LogStream:
         while not self._closing.is_set():
             said, self._said = self._said + self._news(), b""
             now = self._monotonic()
-            if now >= self._look_at:
+            if said or now >= self._look_at:
                 self._look_at = now + self._keep_alive_s
                 if not self._request.still_allowed():
                     break

@@ -88,6 +88,9 @@ class Stream:
             found = self._feed.take(self)
             now = self._feed.monotonic()
             if found:
+                # A busy stream comes to no sign of life: what is said next is for who may hear it now.
+                if not self.still_allowed():
+                    break
                 self._sign_of_life_at = now + self._feed.keep_alive_s
                 return found
             if self.gone():

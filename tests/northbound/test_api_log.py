@@ -175,6 +175,17 @@ def test_head_takes_no_place(stand: Build) -> None:
     assert not here.northbound._room.log_places._held
 
 
+def test_nothing_more_is_said_once_the_right_is_gone(stand: Build) -> None:
+    here = stand(keep_alive_s=300.0)
+    with watching(here.browser("operate")) as stream:
+        stream.next()
+        (token,) = here.identity.list_tokens()
+        here.identity.revoke_token(token.id)
+        here.log.head += 1
+        with pytest.raises(EOFError):
+            stream.next()
+
+
 def test_stop_ends_the_stream(stand: Build) -> None:
     here = stand(keep_alive_s=300.0)
     with watching(here.browser("operate")) as stream:

@@ -165,6 +165,20 @@ def test_a_stream_ends_with_the_login(stand: Build) -> None:
                 stream.until_sign_of_life()
 
 
+def test_a_busy_stream_ends_with_the_token(stand: Build) -> None:
+    """It comes to no sign of life, so it is looked at before each word."""
+    here = stand(keep_alive_s=300.0)
+    with listening(here.browser("read")) as stream:
+        stream.next()
+        here.broker.append()
+        assert stream.next().seq == 1
+        (token,) = here.identity.list_tokens()
+        here.identity.revoke_token(token.id)
+        here.broker.append()
+        with pytest.raises(EOFError):
+            stream.next()
+
+
 def test_streams_are_bounded_and_starve_nobody(stand: Build) -> None:
     """Four streams, and the fifth is told when to come back; requests have threads of their own."""
     here = stand()
