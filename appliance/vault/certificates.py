@@ -109,6 +109,7 @@ class CertificateCheck:
     def check(self, chain: tuple[bytes, ...]) -> Verdict:
         """The verdict on a chain in DER, the device's own certificate first; never raises."""
         identity = ""
+        issuers: tuple[bytes, ...] = ()
         try:
             leaf, others = _load_chain(chain)
             sha256 = hashlib.sha256(chain[0]).hexdigest()
@@ -118,14 +119,17 @@ class CertificateCheck:
                 _check_key(leaf)
             else:
                 identity = identity_of(leaf)
-                path = self._path(leaf, others, self._trusted())
+                trusted = self._trusted()
+                path = self._path(leaf, others, trusted)
+                if _spki(path[-1]) != trusted.own_key:
+                    issuers = tuple(one.public_bytes(Encoding.DER) for one in path[1:])
             _check_dates(path, self._now())
         except _Refused as refused:
             return Verdict(identity, str(refused), refused.alert)
         except Exception as error:  # noqa: BLE001 - bytes of a stranger in a handshake: whatever they make a parser raise
             words = _clean(str(error), 100) or type(error).__name__
             return Verdict(identity, f"The certificate cannot be read: {words}.", BAD_CERTIFICATE)
-        return Verdict(identity)
+        return Verdict(identity, issuers=issuers)
 
     def _path(
         self, leaf: x509.Certificate, others: list[x509.Certificate], trusted: Trusted
@@ -165,6 +169,12 @@ class CertificateCheck:
                 raise _Refused(
                     f"The chain of {_who(leaf)} is longer than {MAX_CHAIN} certificates.", BAD_CERTIFICATE
                 )
+
+
+def is_issued_by(pem: str, issuers: Iterable[bytes]) -> bool:
+    """Whether one of these authorities (DER) has issued a certificate that was taken before."""
+    held = x509.load_pem_x509_certificate(pem.encode("ascii"))
+    return any(_signed(held, x509.load_der_x509_certificate(one)) for one in issuers)
 
 
 # What one certificate must be

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from appliance.vault.certificates import is_issued_by
 from appliance.vault.errors import VaultError
 from appliance.vault.identities import psk_identity, rpk_identity
 from appliance.vault.lifecycle import REPLACED
@@ -106,6 +107,14 @@ class Doorkeeper:
                     "showed another: put that certificate into the device, or give the new one here.",
                     CERTIFICATE_UNKNOWN,
                 )
+            if living and verdict.issuers and not any(_is_alike(one, verdict.issuers) for one in living):
+                return Verdict(
+                    verdict.identity,
+                    f"{known[0].endpoint_name} showed a certificate of another authority than the one that "
+                    "issued its own: each trusted authority may speak for its own devices only. If the "
+                    "certificate is genuine, give it to the device here.",
+                    CERTIFICATE_UNKNOWN,
+                )
             credential = known[0] if known else None
         if credential is None:
             return verdict  # believed, but nobody's yet: the registration is what is refused then
@@ -157,6 +166,11 @@ class Doorkeeper:
                 CERTIFICATE_EXPIRED if credential.mode == "x509" else alert,
             )
         return Verdict(identity)
+
+
+def _is_alike(credential: Credential, issuers: tuple[bytes, ...]) -> bool:
+    pem = credential.public.get("certificate_pem")
+    return pem is not None and is_issued_by(pem, issuers)
 
 
 def _shown(identity: str) -> str:

@@ -19,8 +19,10 @@ class Verdict(NamedTuple):
     """``refusal`` "" is a yes; else it is a sentence for the operator, and ``alert`` what the device hears.
 
     ``identity`` stands in a refusal too, as far as it could be read, so that it can be shown to whom it is.
+    ``issuers`` are the authorities of others (DER) that a certificate was believed for; empty for our own.
     """
 
     identity: str
     refusal: str = ""
     alert: int = 0
+    issuers: tuple[bytes, ...] = ()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from appliance.vault.authority import Authority
+from appliance.vault.certificates import CertificateCheck
 from appliance.vault.doorkeeper import Doorkeeper
 from appliance.vault.model import NewCredential, NewDevice
+from appliance.vault.sealing import SealingKey
+from appliance.vault.settings import VaultSettings
 from appliance.vault.vault import Vault
 from appliance.vault.verdict import Verdict
 from tests.vault.conftest import Clock
@@ -141,6 +146,37 @@ def test_a_replaced_certificate_opens_no_more_though_its_name_does(vault: Vault,
     door = Doorkeeper(vault, lambda chain: Verdict("x509:m"), clock)
     assert door.certificate((new,)).refusal == ""
     assert "The certificate m of m was replaced by a newer one" in door.certificate((old,)).refusal
+
+
+def test_an_authority_speaks_for_its_own_devices_only(tmp_path: Path, clock: Clock) -> None:
+    key, anchors = SealingKey(bytes(32)), ("own", "vendor", "other")
+    own, vendor, other = (Authority(tmp_path / name, key, VaultSettings(), clock) for name in anchors)
+    for one in (own, vendor, other):
+        one.open()
+    for one in (vendor, other):
+        own.add_anchors(one.certificate)
+    vault = Vault(tmp_path / "own", key, VaultSettings(), clock)
+    vault.open()
+    ours, theirs = (one.issue_with_new_key(name)[0] for one, name in ((own, "ours"), (vendor, "theirs")))
+    vault.add(
+        [
+            NewDevice("ours", credentials=(NewCredential(mode="x509", certificate=ours),)),
+            NewDevice("theirs", credentials=(NewCredential(mode="x509", certificate=theirs),)),
+        ],
+        "ada",
+    )
+    door = Doorkeeper(vault, CertificateCheck(own.trusted, vault.pinned, clock).check, clock)
+    assert door.certificate((ours,)) == Verdict("x509:ours")
+    assert door.certificate((theirs,)) == Verdict("x509:theirs")
+    for authority, name, opens in (
+        *((own, "ours", True), (vendor, "ours", False), (other, "ours", False)),
+        *((own, "theirs", True), (vendor, "theirs", True), (other, "theirs", False)),
+        (vendor, "nobody", True),
+    ):
+        verdict = door.certificate((authority.issue_with_new_key(name)[0],))
+        assert verdict.identity == f"x509:{name}"
+        assert (verdict.refusal == "") == opens, name
+        assert opens or (verdict.alert == 46 and "another authority" in verdict.refusal)
 
 
 def test_where_one_certificate_is_pinned_no_other_will_do(vault: Vault, clock: Clock) -> None:
