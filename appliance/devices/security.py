@@ -296,11 +296,16 @@ class Security:
 
 
 class Acceptance:
-    """Letting a stranger in: carried out in any thread, as the vault writes to disk."""
+    """Letting a stranger in: carried out in any thread, as the vault writes to disk.
 
-    def __init__(self, endpoint_name: str, credential: NewCredential | None) -> None:
+    ``said``: the endpoint name is from who accepts it. A stranger may call itself by the name of a device
+    that there is, and must not become that device by a hasty yes.
+    """
+
+    def __init__(self, endpoint_name: str, credential: NewCredential | None, said: bool) -> None:
         self.endpoint_name = endpoint_name
         self._credential = credential
+        self._said = said
 
     @classmethod
     def of(cls, stranger: Stranger, endpoint_name: str | None) -> Acceptance:
@@ -314,19 +319,19 @@ class Acceptance:
                 "invalid", "whose key it is must be said", "Give the endpoint name of the device."
             )
         if "spki_hex" in material:
-            return cls(name, NewCredential("server", "rpk", spki=bytes.fromhex(material["spki_hex"])))
+            spki = bytes.fromhex(material["spki_hex"])
+            return cls(name, NewCredential("server", "rpk", spki=spki), bool(endpoint_name))
         if "certificate_pem" in material:
             certificate = x509.load_pem_x509_certificate(material["certificate_pem"].encode())
-            return cls(
-                name, NewCredential("server", "x509", certificate=certificate.public_bytes(Encoding.DER))
-            )
+            shown = certificate.public_bytes(Encoding.DER)
+            return cls(name, NewCredential("server", "x509", certificate=shown), bool(endpoint_name))
         if stranger.identity:
             raise DeviceError(
                 "invalid",
                 "a key cannot be accepted without knowing it",
                 f"Add the device {name} with its identity and its key.",
             )
-        return cls(name, None)
+        return cls(name, None, bool(endpoint_name))
 
     def carry_out(self, vault: Vault, by: str) -> Device:
         """Raises DeviceError."""
@@ -338,6 +343,13 @@ class Acceptance:
                 vault.add([NewDevice(self.endpoint_name, nosec=nosec, credentials=credentials)], by)
             elif self._credential is None:
                 vault.update(self.endpoint_name, by, nosec=True)
+            elif not self._said:
+                raise DeviceError(
+                    "conflict",
+                    f"it calls itself {self.endpoint_name}, and there is a device of that name already",
+                    "If it is that device with a new key, accept it with this endpoint_name given; if you do "
+                    "not know, block it.",
+                )
             else:
                 vault.add_credential(self.endpoint_name, self._credential, by)
             made = vault.device(self.endpoint_name)

@@ -11,8 +11,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.devices.admission import Admission
+from appliance.devices.errors import DeviceError
 from appliance.devices.identity_use import IdentityUse
-from appliance.devices.security import Gate, Security
+from appliance.devices.security import Acceptance, Gate, Security
 from appliance.devices.session_store import SessionStore
 from appliance.devices.strangers import Strangers
 from appliance.southbound.dtls.server import Ended
@@ -24,7 +25,7 @@ from appliance.vault.doorkeeper import Doorkeeper
 from appliance.vault.sealing import SealingKey
 from appliance.vault.settings import VaultSettings
 from appliance.vault.vault import NewCredential, NewDevice, Vault
-from tests.southbound.dtls.authority import NOW, Authority, der, server_keys
+from tests.southbound.dtls.authority import NOW, Authority, der, pem, server_keys
 from tests.southbound.dtls.client import ECDSA_CCM_8, Client, Ticket
 from tests.southbound.dtls.net import Net, at
 
@@ -46,7 +47,7 @@ class House:
         self.start()
 
     def start(self) -> None:
-        strangers = Strangers(self.database, lambda: self.now)
+        self.strangers = strangers = Strangers(self.database, lambda: self.now)
         uses = IdentityUse(self.database, lambda: self.now)
         trusted = Trusted({self.maker.certificate.subject.public_bytes(): (self.maker.certificate,)}, b"", {})
         check = CertificateCheck(lambda: trusted, self.vault.pinned, lambda: self.now)
@@ -185,3 +186,16 @@ def test_who_was_nobody_shakes_hands_again_once_it_is_somebody(house: House) -> 
     house.add(NewCredential("server", "x509", certificate=shown[0]))
     house.tell()
     assert house.up() == []
+
+
+def test_a_stranger_with_the_name_of_a_device_becomes_it_only_if_somebody_says_so(house: House) -> None:
+    house.add_psk()
+    certificate, _ = house.maker.issue("somebody")
+    shown = {"certificate_pem": pem(certificate).decode()}
+    stranger = house.strangers.knock(NAME, "x509:somebody", "192.0.2.66:1", "DTLS", "Nobody's yet.", shown)
+    with pytest.raises(DeviceError, match="there is a device of that name already") as refused:
+        Acceptance.of(stranger, None).carry_out(house.vault, "ada")
+    assert refused.value.kind == "conflict" and "endpoint_name" in refused.value.next_step
+    device = house.vault.device(NAME)
+    assert device is not None and len(device.credentials) == 1
+    assert len(Acceptance.of(stranger, NAME).carry_out(house.vault, "ada").credentials) == 2
