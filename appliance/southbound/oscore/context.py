@@ -25,7 +25,6 @@ GENERATION: Final = 1 << 20  # by so much numbers go up with each generation
 _LEAP = 1 << 32  # and by so much when what was kept is damaged
 
 _MAX_WAITING = 64
-_MAX_OFFERS = 4
 
 
 class Contexts(Protocol):
@@ -63,7 +62,7 @@ class Context:
 
     __slots__ = (
         *("_generation", "_keeper", "_kept", "_next", "_promised", "_ready", "_reserved", "challenged"),
-        *("echo", "heard", "keys", "material", "offers", "unused", "window"),
+        *("echo", "heard", "keys", "material", "unused", "window"),
     )
 
     def __init__(self, material: ContextMaterial, keeper: Keeper, generation: int) -> None:
@@ -73,7 +72,6 @@ class Context:
         self._generation = generation
         self._ready: deque[Callable[[], None]] = deque(maxlen=_MAX_WAITING)
         self.echo = os.urandom(ECHO_BYTES)
-        self.offers: deque[bytes] = deque(maxlen=_MAX_OFFERS)
         self.challenged = -1
         self.heard = 0
         self.window: Any = replay_window()
@@ -152,20 +150,6 @@ class Context:
         self.heard = max(self.heard, number)
         self.unused = False
         self._save(then)
-
-    # New keys from the same secret (Appendix B.2)
-
-    def derive(self, id_context: bytes) -> Keys:
-        """The keys with that ID Context."""
-        return Keys(self.material, id_context)
-
-    def renew(self, keys: Keys, number: int, then: Callable[[], None]) -> None:
-        """From now on with those keys, which were never used: the peer began them with that number."""
-        self.keys = keys
-        self.offers.clear()
-        self.heard = 0
-        self._next = self._reserved = self._promised = 0
-        self.establish(number, then)
 
     # On disk
 

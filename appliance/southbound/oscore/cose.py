@@ -88,22 +88,6 @@ def additional_data(aead: int, kid: bytes, partial_iv: bytes) -> bytes:
     return b"\x83\x68Encrypt0\x40" + _byte_string(external)
 
 
-def wrap(value: bytes) -> bytes:
-    """A CBOR byte string, as a kid context is written where keys are derived anew (Appendix B.2)."""
-    return _byte_string(value)
-
-
-def unwrap(value: bytes | None) -> bytes | None:
-    """The bytes in a CBOR byte string of less than 256 that is all there is; None for anything else."""
-    if not value:
-        return None
-    if 0x40 <= value[0] < 0x58 and len(value) == 1 + value[0] - 0x40:
-        return value[1:]
-    if value[0] == 0x58 and len(value) > 2 and len(value) == 2 + value[1]:
-        return value[2:]
-    return None
-
-
 def _integer(value: int) -> bytes:
     if value < 24:
         return bytes((value,))
