@@ -152,6 +152,7 @@ def test_a_key_is_rotated_revoked_and_the_device_reinstated(page: Any) -> None:
     page.button("Reinstate", ".card")
     page.until_text(".trust-state.active", "in use")
     page.button("Bootstrap anew", ".card")
+    page.until_text("dialog", "no bootstrap key here")
     page.button("Start", "dialog")
     page.until_text(".state-line.waiting", "bootstrapped anew")
 

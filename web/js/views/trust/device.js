@@ -9,6 +9,7 @@ import { canAdmin, canOperate, copyText } from "../../operate.js";
 import { deviceHash, go } from "../../router.js";
 import * as store from "../../store.js";
 import * as api from "./api.js";
+import { withBootstrapKey } from "./move.js";
 import { checkbox, Complaint, contactLine, expiryBadge, failed, isFailing, labelled, modeBadge, modesOf, none, place, select, stateChip, subHead, waiting } from "./parts.js";
 import { provisioningCard, tellsSecrets } from "./provisioning.js";
 import { sessionRow } from "./session-row.js";
@@ -154,7 +155,8 @@ export class DeviceView {
   }
 
   async #rebootstrap() {
-    if (!(await confirm(t("trust.rebootstrap"), t("trust.rebootstrap.one", { name: this.#name }), t("trust.rebootstrap.start"), { danger: false }))) return;
+    const without = withBootstrapKey([this.#device]).length ? "" : ` ${t("trust.rebootstrap.one.without")}`;
+    if (!(await confirm(t("trust.rebootstrap"), t("trust.rebootstrap.one", { name: this.#name }) + without, t("trust.rebootstrap.start"), { danger: false }))) return;
     await this.#act(() => api.rebootstrap(this.#name), t("trust.rebootstrap.asked", { n: 1, count: 1 }));
   }
 

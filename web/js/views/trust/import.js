@@ -161,8 +161,10 @@ export class ImportView {
       const [list, type] = await this.#list();
       const { devices } = await api.importDevices(list, type, false);
       pending = { devices, account: store.state.session?.account, saved: false };
-      note(t("trust.import.added", { n: devices.length, count: count(devices.length) }));
-      if (!this.#life.ended) this.#drawMade();
+      const added = t("trust.import.added", { n: devices.length, count: count(devices.length) });
+      if (this.#life.ended) return note(added);
+      this.#drawMade();
+      announce(added); // for the ear; a note would lie over what is to be pressed next
     } catch (error) {
       if (!this.#life.ended) this.#refused(error);
     }
