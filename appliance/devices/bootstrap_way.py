@@ -40,10 +40,14 @@ from appliance.southbound.server import EXCHANGE_LIFETIME_S, LwM2MServer, Respon
 
 SESSION_S: Final = EXCHANGE_LIFETIME_S - 7.0  # the device began to count before our answer reached it
 
+# Each is a step that is kept, and what a device lists decides how many there are.
+MAX_REQUESTS: Final = 500
+
 _CHANGED, _NOT_FOUND, _NOT_ACCEPTABLE = 0x44, 0x84, 0x86  # RFC 7252 §5.9
 
 _ESSENTIAL = (SECURITY, SERVER, OSCORE)
 _SHOWN_OBJECTS = (SECURITY, SERVER, ACCESS_CONTROL, OSCORE)
+_SHOWN_ACCOUNTS: Final = 8
 
 
 class BootstrapFailed(Exception):
@@ -73,6 +77,7 @@ class Way:
         self.client = self._made(Discovered(), ())
         self.found = Discovered()
         self.refused = 0  # of what the device can do without
+        self._asked = 0
         self.registered = asyncio.Event()  # it has registered: whatever is under way, it has gone on
 
     def _made(self, found: Discovered, objects: Sequence[int]) -> Client:
@@ -100,6 +105,12 @@ class Way:
         if left <= 0:
             raise BootstrapFailed(
                 f"It was not done within {SESSION_S:.0f} s, and the device waits no longer."
+            )
+        self._asked += 1
+        if self._asked > MAX_REQUESTS:
+            raise BootstrapFailed(
+                f"It was not done after {MAX_REQUESTS} requests: see what the device lists at the first step; "
+                "it may have far more accounts than one needs."
             )
         response = await self._server.send(self.client, operation, left)
         if not response.code:
@@ -307,11 +318,14 @@ def _finish_words(response: Response) -> str:
 
 def _discovered(found: Discovered) -> str:
     account = found.bootstrap_account
-    known = ", ".join(
+    accounts = [
         f"/{path[0]}/{path[1]} of server {server}"
         for path, server in found.accounts.items()
         if server is not None
-    )
+    ]
+    known = ", ".join(accounts[:_SHOWN_ACCOUNTS])
+    if len(accounts) > _SHOWN_ACCOUNTS:  # who wants to fill the history says thousands
+        known += f" and {len(accounts) - _SHOWN_ACCOUNTS} more"
     return (
         f"LwM2M {found.version}; its bootstrap account is {'not shown' if account is None else account}"
         + (f"; it has {known}" if known else "")

@@ -12,6 +12,7 @@ from aiocoap.numbers import codes
 
 from appliance.devices import bootstrap
 from appliance.devices.bootstrap_tries import MAX_TRIES
+from appliance.devices.bootstrap_way import MAX_REQUESTS
 from appliance.devices.errors import DeviceError
 from appliance.lwm2m.codecs import decode
 from appliance.lwm2m.path import Path
@@ -98,6 +99,23 @@ def test_old_accounts_go_first_and_the_bootstrap_account_stays(bench: Bench) -> 
             "PUT /0/2", "PUT /1/3", "POST /bs",
         ]  # fmt: skip
         assert (await bench.ended())["state"] == "finished"
+
+    bench.run(run())
+
+
+def test_a_device_with_hundreds_of_accounts_does_not_fill_the_history(bench: Bench) -> None:
+    async def run() -> None:
+        device = await begun(bench)
+        accounts = ",".join(f"</0/{number}>;ssid={number}" for number in range(1, 601))
+        request = await device.next()
+        device.answer(request, codes.CONTENT, b"</>;lwm2m=1.1,</0/0>," + accounts.encode())
+        for _ in range(MAX_REQUESTS - 1):
+            device.answer(await device.next(), codes.DELETED)
+        session = await bench.ended()
+        assert session["state"] == "failed" and "far more accounts than one needs" in session["text"]
+        texts = [step["text"] for step in session["steps"]]
+        assert any(text.endswith("/0/8 of server 8 and 592 more.") for text in texts)
+        assert len(texts) <= MAX_REQUESTS + 5 and max(map(len, texts)) < 500
 
     bench.run(run())
 
