@@ -109,7 +109,7 @@ class Way:
         self._asked += 1
         if self._asked > MAX_REQUESTS:
             raise BootstrapFailed(
-                f"It was not done after {MAX_REQUESTS} requests: see what the device lists at the first step; "
+                f"It was not done after {MAX_REQUESTS} requests: see what the device lists at first; "
                 "it may have far more accounts than one needs."
             )
         response = await self._server.send(self.client, operation, left)
