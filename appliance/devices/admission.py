@@ -65,12 +65,17 @@ class Admission:
         """The endpoint name of who asks to be bootstrapped; raises Refused."""
         return self._admit(endpoint_name, source, "bootstrap")
 
-    def owner(self, source: Source) -> str | None:
-        """The device that a proven identity stands for, None for NoSec and for what does not open."""
+    def owner(self, source: Source, purpose: str | None = None) -> str | None:
+        """The device that a proven identity stands for, None for NoSec and for what does not open.
+
+        With a ``purpose`` also None for a key of another: who has a bootstrap key may only bootstrap with it.
+        """
         if source.identity is None:
             return None
-        credential = self._vault.by_identity(source.identity)
-        return None if credential is None or self._lapsed(credential) else credential.endpoint_name
+        credential = self._vault.by_identity(source.identity, purpose)
+        if credential is None or purpose not in (None, credential.purpose) or self._lapsed(credential):
+            return None
+        return credential.endpoint_name
 
     def opens(self, session: DtlsSession) -> bool:
         """Whether a session may go on, whatever is asked in it: what it was opened with still has to open.
@@ -85,7 +90,8 @@ class Admission:
         if source.identity == registration.client.identity:
             return True
         # From none to some, or from some to none, is another device: it has to register again.
-        return registration.client.identity is not None and self.owner(source) == registration.endpoint_name
+        known = registration.client.identity is not None
+        return known and self.owner(source, "server") == registration.endpoint_name
 
     def strange(self, registration: Registration, source: Source) -> None:
         """Somebody else used the location of a registration: for the page of the device."""

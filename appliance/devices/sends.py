@@ -75,7 +75,7 @@ class Sends:
     def _sender(self, source: Source) -> Registration | None:
         """Of several registrations from one address none can be told to be the sender."""
         if source.identity is not None:
-            owner = self._admission.owner(source)
+            owner = self._admission.owner(source, "server")
             named = None if owner is None else self._registry.named(owner)
             return None if named is None or named.ended else named
         found = [one for one in self._registry.at_peer(source.peer) if one.client.identity is None]

@@ -241,6 +241,30 @@ def test_a_send_is_from_whose_identity_it_is(room: Room, proved: dict[Any, str])
     assert answer.code == codes.CHANGED
 
 
+def test_a_bootstrap_key_is_for_bootstrapping_only(room: Room, proved: dict[Any, str]) -> None:
+    room.vault.add("a", "psk:bs:a", purpose="bootstrap")
+    room.vault.add("a", "psk:a")
+    device = room.device("a")
+    proved[device.peer] = "psk:a"
+    registers(device)
+    device.peer = peer(2000)
+    proved[device.peer] = "psk:bs:a"
+    payload = json.dumps([{"n": SENSOR, "v": 21.5}]).encode()
+    location = ("rd", room.registration("a").id)
+    for code, path, content in (
+        (codes.POST, ("dp",), payload),
+        (codes.POST, location, b""),
+        (codes.DELETE, location, b""),
+    ):
+        message = Message(code=code, _mtype=types.CON, _token=b"s", payload=content)
+        message.opt.uri_path, message.opt.content_format = path, 110 if content else None
+        device.send(message)
+        (answer,) = [one for one in room.settle() if one.token == b"s"]
+        assert answer.code == codes.BAD_REQUEST, path
+    assert not room.registration("a").ended
+    assert room.admission.owner(Source(peer(2000), "DTLS", "psk:bs:a")) == "a", "it may enrol (RFC 9148)"
+
+
 def test_what_the_vault_takes_back_is_said_in_words(room: Room, proved: dict[Any, str]) -> None:
     room.vault.add("a", "psk:a")
     device = room.device("a")
