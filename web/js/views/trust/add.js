@@ -1,7 +1,7 @@
 // The way to a new device: its name, how it proves who it is, how it finds us, what to flash, and its first contact.
 
 import { button, fill, h, icon, Life } from "../../dom.js";
-import { announce } from "../../dialog.js";
+import { announce, confirm } from "../../dialog.js";
 import { field } from "../../fields.js";
 import { t } from "../../i18n.js";
 import { canAdmin } from "../../operate.js";
@@ -95,7 +95,9 @@ export class AddView {
     go(place("device", this.#made.endpoint_name));
   }
 
-  #again() {
+  async #again() {
+    const name = this.#made.endpoint_name;
+    if (pending && !(await confirm(t("trust.another"), t("trust.another.text", { name }), t("trust.another.kept"), { danger: false }))) return;
     pending = null;
     const { groups, tags, security, bootstrap, plan } = this.#given;
     Object.assign(this.#given, { endpoint_name: "", label: "", groups, tags, security, bootstrap, plan, psk: "made", psk_identity: "", psk_key_hex: "", public_key_pem: "", certificate_pem: "", csr_pem: "" });

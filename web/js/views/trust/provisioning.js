@@ -28,6 +28,7 @@ export function provisioningCard(device) {
   const facts = device.provisioning;
   const name = device.endpoint_name;
   const hasSecret = tellsSecrets(device);
+  const inCode = [facts, facts.bootstrap].some((one) => one?.psk_key_hex); // no other key fits into it
   const own = facts.security && (!facts.bootstrap || facts.psk_identity_hex || facts.oscore || facts.public_key_pem || facts.certificate_pem);
   return h("div", { class: "provision" },
     hasSecret ? h("p", { class: "once" }, icon("eye"), h("span", {}, h("strong", {}, t("trust.once")), " ", t("trust.once.text"))) : null,
@@ -37,7 +38,7 @@ export function provisioningCard(device) {
         facts.bootstrap ? [h("h3", {}, t("trust.flash.bootstrap")), account(facts.bootstrap)] : null,
         own ? [facts.bootstrap ? h("h3", {}, t("trust.flash.server")) : null, account(facts)] : null),
       h("figure", { class: "flash-code" }, facts.qr_svg ? drawing(facts.qr_svg, t("trust.qr.of", { name })) : null,
-        h("figcaption", {}, t(hasSecret ? "trust.qr.secret" : "trust.qr")),
+        h("figcaption", {}, t(inCode ? "trust.qr.secret" : "trust.qr")),
         h("div", { class: "button-row" }, linkButton(t("trust.label"), api.labelAddress(name), "download", { download: `${name}.svg` }), linkButton(t("trust.print"), api.labelAddress(name), "file", { target: "_blank", rel: "noopener" })),
         h("p", { class: "hint" }, t("trust.label.hint")))),
     facts.commands && Object.keys(facts.commands).length ? [h("h3", {}, t("trust.commands")), clientTabs(facts.commands)] : null);
