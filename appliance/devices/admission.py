@@ -203,7 +203,8 @@ class Admission:
         self, forbidden: bool, endpoint_name: str, source: Source, said: str, sentence: str
     ) -> Refused:
         identity = source.identity or ""
-        self._strangers.knock(endpoint_name, identity, str(source.peer), source.bearer, sentence)
+        peer, proved = str(source.peer), bool(identity)
+        self._strangers.knock(endpoint_name, identity, peer, source.bearer, sentence, proved=proved)
         if identity and self._vault.by_identity(identity) is not None:
             self._uses.failed(identity, sentence)
         return Refused(forbidden, said, sentence)

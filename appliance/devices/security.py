@@ -50,8 +50,10 @@ class Gate:
         self._strangers = strangers
         self._uses = uses
         self._vault = vault
-        # What the handshake under way showed, until its end tells from where it came.
-        self._shown: dict[str, dict[str, str]] = {}
+        # What handshakes under way showed, until their end tells from where it came: what was refused, and
+        # what was believed but is nobody's. Apart, as anybody can show what is refused, under any name.
+        self._refused: dict[str, dict[str, str]] = {}
+        self._believed: dict[str, dict[str, str]] = {}
 
     def psk_key(self, identity: bytes) -> bytes | None:
         """The key of an identity, None when it does not open."""
@@ -69,7 +71,7 @@ class Gate:
         credential = self._vault.by_identity(rpk_identity(spki))
         verdict = self._doorkeeper.raw_public_key(spki)
         if verdict.refusal:
-            self._keep(verdict.identity, {"spki_hex": spki.hex()})
+            _keep(self._refused, verdict.identity, {"spki_hex": spki.hex()})
         return _named(verdict, credential)
 
     def certificate(self, chain: tuple[bytes, ...]) -> Verdict:
@@ -82,12 +84,13 @@ class Gate:
                 pem = x509.load_der_x509_certificate(chain[0]).public_bytes(Encoding.PEM).decode()
             except ValueError:
                 return _named(verdict, None)
-            self._keep(verdict.identity, {"certificate_pem": pem})
+            shown = self._refused if verdict.refusal else self._believed
+            _keep(shown, verdict.identity, {"certificate_pem": pem})
         return _named(verdict, credential)
 
     def failed(self, identity: str, address: str, sentence: str) -> None:
         """A handshake came to nothing: for the operator."""
-        material = self._shown.pop(identity, None)
+        material = self._refused.pop(identity, None)
         credential = self._vault.by_identity(identity) if identity else None
         if credential is not None:
             self._uses.failed(identity, sentence)
@@ -96,14 +99,8 @@ class Gate:
 
     def unknown(self, identity: str, address: str) -> None:
         """A handshake was done by somebody whose issuer is trusted, and whom nobody has added."""
-        self._strangers.knock(
-            "", identity, address, "DTLS", trusted(identity), self._shown.pop(identity, None)
-        )
-
-    def _keep(self, identity: str, material: dict[str, str]) -> None:
-        if len(self._shown) > 64:
-            self._shown.clear()
-        self._shown[identity] = material
+        material = self._believed.pop(identity, None)
+        self._strangers.knock("", identity, address, "DTLS", trusted(identity), material, proved=True)
 
 
 class Security:
@@ -357,6 +354,12 @@ class Acceptance:
             raise DeviceError("conflict" if error.kind == "conflict" else "invalid", str(error)) from error
         assert made is not None
         return made
+
+
+def _keep(shown: dict[str, dict[str, str]], identity: str, material: dict[str, str]) -> None:
+    if len(shown) > 64:
+        shown.clear()
+    shown[identity] = material
 
 
 def _named(answer: Answer, credential: Credential | None) -> Verdict:

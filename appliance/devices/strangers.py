@@ -34,7 +34,8 @@ _FORGET: Final = "DELETE FROM stranger WHERE id = ?"
 @dataclass(slots=True)
 class Stranger:
     """One of them. Times are epoch seconds; ``material`` is what it showed of itself and is public: a raw
-    public key (``spki_hex``) or a certificate (``certificate_pem``), by which it can be accepted.
+    public key (``spki_hex``) or a certificate (``certificate_pem``), by which it can be accepted. ``proved``:
+    it has shown that the identity is its own; else anybody may have said so.
     """
 
     id: int
@@ -48,6 +49,7 @@ class Stranger:
     count: int = 1
     state: State = "waiting"
     material: dict[str, str] = field(default_factory=dict)
+    proved: bool = False
     written_at: float = 0.0  # 0: never
 
     @property
@@ -107,12 +109,17 @@ class Strangers:
         bearer: str,
         reason: str,
         material: Mapping[str, str] | None = None,
+        *,
+        proved: bool = False,
     ) -> Stranger:
-        """Somebody who is not let in: a new entry, or one more knock of a known one."""
+        """Somebody who is not let in: a new entry, or one more knock of a known one.
+
+        What one without proof shows never stands for what one with proof has shown: it may be a forger.
+        """
         now = self._wall()
         key = (endpoint_name[:_MAX_TEXT], identity[:_MAX_TEXT])
         nameless = self._known.get(("", key[1])) if all(key) else None
-        if nameless is not None and nameless.state == "waiting":
+        if nameless is not None and nameless.state == "waiting" and nameless.proved == proved:
             # It showed who it is, and now says how it is called: one entry, by which it can be accepted.
             material = material or nameless.material
             self._drop(nameless)
@@ -123,10 +130,13 @@ class Strangers:
             stranger = Stranger(self._last_id, *key, address, bearer, now, now, reason[:_MAX_TEXT])
         else:
             stranger.count += 1
-        stranger.address, stranger.bearer, stranger.last_seen_at = address, bearer, now
-        stranger.reason = reason[:_MAX_TEXT]
-        if material:
-            stranger.material = dict(material)
+        if proved and not stranger.proved:
+            stranger.proved, stranger.material = True, {}
+        stranger.last_seen_at = now
+        if proved == stranger.proved:
+            stranger.address, stranger.bearer, stranger.reason = address, bearer, reason[:_MAX_TEXT]
+            if material:
+                stranger.material = dict(material)
         self._known[key] = stranger
         if _is_due(stranger.written_at, now) and self._may_write(now):
             self._write(stranger)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from appliance.devices.admission import Admission
+from appliance.devices.admission import Admission, Refused
 from appliance.devices.errors import DeviceError
 from appliance.devices.identity_use import IdentityUse
 from appliance.devices.security import Acceptance, Gate, Security
@@ -18,6 +19,7 @@ from appliance.devices.session_store import SessionStore
 from appliance.devices.strangers import Strangers
 from appliance.southbound.dtls.server import Ended
 from appliance.southbound.dtls.session import DtlsSession
+from appliance.southbound.server import Source
 from appliance.storage.database import Database
 from appliance.storage.settings import StorageSettings
 from appliance.vault.certificates import CertificateCheck, Trusted
@@ -199,3 +201,35 @@ def test_a_stranger_with_the_name_of_a_device_becomes_it_only_if_somebody_says_s
     device = house.vault.device(NAME)
     assert device is not None and len(device.credentials) == 1
     assert len(Acceptance.of(stranger, NAME).carry_out(house.vault, "ada").credentials) == 2
+
+
+@pytest.mark.parametrize("first", ["the device", "the forger"])
+def test_what_a_forger_shows_under_a_name_is_not_accepted_as_what_the_device_showed(
+    house: House, first: str
+) -> None:
+    genuine = house.issue()
+    certificate, key = Authority("forger").issue(NAME)
+    forged = der(certificate), key
+
+    def device() -> Any:
+        session = house.by_certificate(genuine, 5000)
+        house.tell()
+        return session
+
+    def forger() -> None:
+        with pytest.raises(AssertionError):
+            house.by_certificate(forged, 6666)
+        house.tell()
+
+    if first == "the forger":
+        forger()
+    session = device()
+    for _ in range(2):
+        forger()
+        with pytest.raises(Refused):
+            house.admission.register(NAME, Source(session, "DTLS", session.identity))
+        forger()
+    (known,) = [one for one in house.strangers if one.endpoint_name == NAME]
+    assert "trusted by its issuer" in known.reason
+    made = Acceptance.of(known, None).carry_out(house.vault, "ada").credentials[0]
+    assert made.public["sha256"] == sha256(genuine[0]).hexdigest()

@@ -162,7 +162,7 @@ def secrets_in(state: Path) -> dict[str, bytes]:
         secrets[purpose] = private_number(authority.server(purpose, []).key_pem)
     with contextlib.closing(sqlite3.connect(state / "homard.sqlite")) as database:
         for number, sealed in database.execute("SELECT id, sealed FROM dtls_session"):
-            keys = bytes.fromhex(json.loads(key.open_bytes(sealed, f"dtls_session/{number}"))[5])
+            keys = bytes.fromhex(json.loads(key.open_bytes(sealed, f"dtls_session/{number}"))[6])
             half = (len(keys) - 8) // 2
             secrets[f"session {number} from it"], secrets[f"session {number} to it"] = (
                 keys[:half],
