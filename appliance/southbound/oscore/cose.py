@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+MAX_OPTION_BYTES = 255  # RFC 8613 §2
 MAX_PARTIAL_IV_BYTES = 5
 _KID, _CONTEXT = 0x08, 0x10
 
@@ -27,6 +28,8 @@ def read_header(value: bytes) -> Header:
     """The option's value. Raises CoseError for reserved bits and lengths, and where it is cut short."""
     if not value:
         return Header(None, None, None)
+    if len(value) > MAX_OPTION_BYTES:
+        raise CoseError(f"the OSCORE option has more than {MAX_OPTION_BYTES} bytes")
     flags = value[0]
     if flags & 0xE0:
         raise CoseError("reserved bits in the OSCORE option")

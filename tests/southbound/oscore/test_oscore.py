@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import pytest
 from aiocoap.numbers import codes, types
 
 from appliance.coap.endpoint import NotificationReceived, RequestFailed, RequestReceived, ResponseReceived
-from appliance.coap.message import decode
+from appliance.coap.message import CON, decode, encode_parts
 from appliance.coap.options import find
 from appliance.southbound.oscore.keys import ContextMaterial, Keys, NoKeys
 from appliance.southbound.oscore.layer import carries_oscore
@@ -332,6 +333,17 @@ def test_the_option_is_found_behind_others() -> None:
     message = bytes.fromhex("4402000074657374") + b"\x3d\x05" + b"h" * 18 + b"\x60\xff1"
     assert carries_oscore(message)
     assert not carries_oscore(message.replace(b"\x60\xff", b"\x80\xff"))
+
+
+def test_an_option_longer_than_it_may_be_leaves_nothing_behind() -> None:
+    gateway = Gateway()
+    for length, code in ((255, codes.UNAUTHORIZED), (256, codes.BAD_OPTION), (5000, codes.BAD_OPTION)):
+        kid = os.urandom(length - 2)
+        message = encode_parts(CON, 2, length, b"t", ((9, b"\x09\x01" + kid),), b"sealed")
+        assert gateway.receive(message) == []
+        ((answer, _),) = gateway.oscore.take_datagrams()
+        assert decode(answer).code == code
+    assert [len(who) for who, _, _ in gateway.failures] == [len("kid ") + 2 * 253]
 
 
 def test_a_stored_peer() -> None:
