@@ -61,6 +61,13 @@ class Admission:
         """The endpoint name of who registers; raises Refused."""
         return self._admit(endpoint_name, source, "server")
 
+    def would_admit(self, endpoint_name: str | None, source: Source) -> bool:
+        """Whether `register` has a reason to look closer: False for whom it refuses anyway. Notes nothing."""
+        if source.identity is not None:
+            return self.owner(source, "server") is not None
+        device = self._vault.device(endpoint_name) if endpoint_name else None
+        return bool(endpoint_name) and not self._without_security(endpoint_name or "", source.bearer, device)
+
     def bootstrap(self, endpoint_name: str | None, source: Source) -> str:
         """The endpoint name of who asks to be bootstrapped; raises Refused."""
         return self._admit(endpoint_name, source, "bootstrap")

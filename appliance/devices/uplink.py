@@ -76,6 +76,15 @@ class DeviceUplink:
 
     # Registration interface
 
+    def may_register(self, endpoint_name: str | None, source: Source) -> bool:
+        """Whether `register` would not refuse whoever that is; nothing is noted."""
+        return self._admission.would_admit(endpoint_name, source)
+
+    def may_update(self, location: str, source: Source) -> bool:
+        """Whether `update` would not refuse whoever that is; nothing is noted."""
+        registration = self._registry.at(location)
+        return registration is not None and self._admission.same(registration, source)
+
     def register(self, operation: Register, source: Source, reply: Reply) -> None:
         """OMA Core §6.2.1. An endpoint that registers again gets a new registration; the old one ends."""
         try:

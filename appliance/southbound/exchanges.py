@@ -192,7 +192,15 @@ class Notification(NamedTuple):
 
 
 class Uplink(Protocol):
-    """What the room above makes of a device's operations. No method may raise."""
+    """What the room above makes of a device's operations. No method may raise.
+
+    `may_register` and `may_update` are asked where it costs something to read what was sent, and note
+    nothing: what is told no is handed up with an empty list, to be refused as it would be with its own.
+    """
+
+    def may_register(self, endpoint_name: str | None, source: Source) -> bool: ...
+
+    def may_update(self, location: str, source: Source) -> bool: ...
 
     def register(self, operation: Register, source: Source, reply: Reply) -> None: ...
 

@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 
 _WELL_KNOWN_CORE = b'</rd>;rt="core.rd";ct=40,</dp>;ct="110 112 11544"'
 _LINK_FORMAT = ((option.CONTENT_FORMAT, option.encode_uint(formats.LINK)),)
+# To read a list of 16 kB takes milliseconds, and who sends it may be nobody: a few hundred such messages in a
+# second must not keep us from the devices. A shorter one costs no more than the rest of its message.
+_LONG_BYTES = 256
+_NO_OBJECTS = b"</>"
 _OCTETS = (option.CONTENT_FORMAT, option.encode_uint(formats.OPAQUE))
 
 
@@ -69,10 +73,16 @@ def serve(
     try:
         match segments:
             case ["rd"] if message.code == coap.POST:
-                operation = parse_register(queries, content_format, message.payload)
+                listed = message.payload
+                if len(listed) > _LONG_BYTES and not uplink.may_register(_endpoint_name(queries), source):
+                    listed = _NO_OBJECTS
+                operation = parse_register(queries, content_format, listed)
                 uplink.register(operation, source, reply)
             case ["rd", location] if message.code == coap.POST:
-                update = parse_update(queries, content_format, message.payload)
+                listed = message.payload
+                if len(listed) > _LONG_BYTES and not uplink.may_update(location, source):
+                    listed = _NO_OBJECTS
+                update = parse_update(queries, content_format, listed)
                 uplink.update(location, update, source, reply)
             case ["rd", location] if message.code == coap.DELETE:
                 uplink.deregister(location, source, reply)
@@ -114,6 +124,10 @@ def serve(
     except RegistrationError as error:
         log.info("a request from %s was refused: %s", request.peer, error)
         reply.refuse(error.code, str(error))
+
+
+def _endpoint_name(queries: list[str]) -> str | None:
+    return next((query[3:] for query in queries if query.startswith("ep=")), None)
 
 
 def _serve_file(request: RequestReceived, server: Answering, file: ServedFile | None) -> None:

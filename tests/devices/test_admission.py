@@ -10,6 +10,7 @@ from aiocoap import Message
 from aiocoap.numbers import codes, types
 
 from appliance.devices.admission import Refused
+from appliance.lwm2m import registration
 from appliance.southbound.server import Source
 from tests.devices.room import SENSOR, Device, Room, peer
 
@@ -26,6 +27,12 @@ def registers(device: Device, name: str | None = None) -> Message:
     """The answer to a Register under that name, its own by default."""
     query = ("lt=300", "lwm2m=1.1", "b=U") + (() if name == "" else (f"ep={name or device.name}",))
     request = device.said(codes.POST, ("rd",), query, b"</1/0>,</3303/0>")
+    (answer,) = [one for one in device.settled(request) if one.mid == request.mid]
+    return answer
+
+
+def said(room: Room, device: Device, code: Any, path: Any, query: Any, payload: bytes) -> Message:
+    request = device.said(code, path, query, payload)
     (answer,) = [one for one in device.settled(request) if one.mid == request.mid]
     return answer
 
@@ -129,6 +136,32 @@ def test_who_has_a_bootstrap_key_is_not_given_others_without_it(room: Room, stat
     assert room.admission.register("meter-1", nobody) == "meter-1"
     room.vault.add("meter-2", "psk:meter-2", nosec=True)
     assert room.admission.bootstrap("meter-2", nobody) == "meter-2"
+
+
+def test_the_long_list_of_a_stranger_is_not_read(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(payload: bytes, *more: Any) -> Any:
+        read.append(len(payload))
+        return reads(payload, *more)
+
+    reads = registration.read_object_list
+    monkeypatch.setattr(registration, "read_object_list", counted)
+    links = b"</1/0>," + b",".join(b"</3303/%d>" % number for number in range(500))
+    room.nosec["UDP"] = "allowed"
+    room.vault.add("known", nosec=True)
+    stranger, known = room.device("new"), room.device("known", 1001)
+    query = ("lt=300", "lwm2m=1.1", "b=U")
+    assert said(room, stranger, codes.POST, ("rd",), (*query, "ep=new"), links).code == codes.FORBIDDEN
+    assert [one.endpoint_name for one in room.strangers] == ["new"], "and it waits in the list all the same"
+    assert said(room, stranger, codes.POST, ("rd", "nowhere"), (), links).code == codes.NOT_FOUND
+    assert max(read, default=0) < 10
+    assert said(room, known, codes.POST, ("rd",), (*query, "ep=known"), links).code == codes.CREATED
+    location = ("rd", room.registration("known").id)
+    assert len(room.registration("known").client.objects.instances) == 501
+    assert said(room, known, codes.POST, location, (), links + b",</4/0>").code == codes.CHANGED
+    assert len(room.registration("known").client.objects.instances) == 502
+    assert read[-2:] == [len(links), len(links) + 7]
 
 
 def test_who_is_blocked_is_refused_and_counted(room: Room) -> None:

@@ -50,6 +50,12 @@ class Uplink:
         self.gone: asyncio.Queue[Peer] = asyncio.Queue()
         self.strange: asyncio.Queue[Source] = asyncio.Queue()
 
+    def may_register(self, endpoint_name: str | None, source: Source) -> bool:
+        return True
+
+    def may_update(self, location: str, source: Source) -> bool:
+        return True
+
     def register(self, operation: Register, source: Source, reply: Reply) -> None:
         self.sources.append(source)
         self.bench.client = self.bench.server.client(

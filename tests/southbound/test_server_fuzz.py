@@ -41,6 +41,12 @@ class Refusing:
         self.seen = 0
         self.gone = 0
 
+    def may_register(self, endpoint_name: str | None, source: Source) -> bool:
+        return True
+
+    def may_update(self, location: str, source: Source) -> bool:
+        return True
+
     def register(self, operation: Register, source: Source, reply: Reply) -> None:
         self.seen += 1
         reply.bad_request("no")
