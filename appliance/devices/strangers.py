@@ -90,6 +90,7 @@ class Strangers:
 
     def load(self) -> None:
         """Take back what the database holds."""
+        found: list[Stranger] = []
         for number, state in self._database.read("SELECT id, state FROM stranger ORDER BY id", ()):
             stored = json.loads(state)
             self._last_id = max(self._last_id, number)
@@ -99,6 +100,8 @@ class Strangers:
                 log.warning("an entry of the quarantine list is not readable: %s", error)
                 continue
             stranger.written_at = stranger.last_seen_at
+            found.append(stranger)
+        for stranger in sorted(found, key=lambda one: one.last_seen_at):
             self._known[stranger.endpoint_name, stranger.identity] = stranger
 
     def knock(
@@ -189,8 +192,12 @@ class Strangers:
     def _make_room(self) -> None:
         if len(self._known) < MAX_STRANGERS:
             return
-        rank = {"waiting": 0, "ignored": 1, "blocked": 2}
-        self._drop(min(self._known.values(), key=lambda one: (rank[one.state], one.last_seen_at)))
+        # Mostly the first one: strangers by the thousand must not make us look at all of them each time.
+        for state in ("waiting", "ignored", "blocked"):
+            for stranger in self._known.values():
+                if stranger.state == state:
+                    self._drop(stranger)
+                    return
 
     def _may_write(self, now: float) -> bool:
         if _is_due(self._writes_since, now):

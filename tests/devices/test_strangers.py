@@ -61,6 +61,21 @@ def test_the_list_has_a_bound_and_who_is_blocked_stays(room: Room) -> None:
     assert {one.id for one in strangers(room)} == {one.id for one in listed}
 
 
+def test_who_was_not_seen_for_longest_goes_also_after_a_restart(room: Room) -> None:
+    listed = strangers(room)
+    for name in ("first", "second"):
+        room.now += 1
+        listed.knock(name, "", "192.0.2.7:1", "UDP", "No.")
+    room.now += 100
+    listed.knock("first", "", "192.0.2.7:1", "UDP", "No.")
+    room.database.flush()
+    again = strangers(room)
+    room.now += 100
+    for number in range(MAX_STRANGERS - 1):
+        again.knock(f"stranger-{number}", "", "192.0.2.7:1", "UDP", "No.")
+    assert again.named("first") and not again.named("second")
+
+
 def test_names_made_up_by_the_thousand_are_not_written_by_the_thousand(room: Room) -> None:
     listed = strangers(room)
     known = listed.knock("meter", "", "192.0.2.7:1", "UDP", "No.")
