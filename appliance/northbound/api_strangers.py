@@ -22,8 +22,14 @@ routes = Routes()
     about="devices",
 )
 def list_strangers(request: Request) -> Answer:
-    found = trust_of(request).security.strangers()
-    return Answer({"strangers": [one for one in found if request.reach.sees(one["endpoint_name"])]})
+    trust, sees = trust_of(request), request.reach.sees
+
+    def is_shown(one: Mapping[str, Any]) -> bool:
+        # A device that calls itself by another's name: what is said of it names both.
+        owner = trust.vault.by_identity(one["identity"]) if one["identity"] else None
+        return sees(one["endpoint_name"]) and (owner is None or sees(owner.endpoint_name))
+
+    return Answer({"strangers": [one for one in trust.security.strangers() if is_shown(one)]})
 
 
 @routes.route(

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from appliance.northbound.api_devices import endpoint_name
 from appliance.northbound.errors import ApiError
+from appliance.northbound.neighbours import Refusal
 from appliance.northbound.reach import unknown_device
 from appliance.northbound.routes import Answer, Query, Request, Routes, Trust
 from appliance.vault.importing import MAX_BYTES
@@ -120,7 +121,7 @@ def read_audit(request: Request) -> Answer:
 def add_vault_device(request: Request) -> Answer:
     trust, body = trust_of(request), request.body
     groups = tuple(body.get("groups", ()))
-    refusal = request.reach.over_new(groups)
+    refusal = request.reach.over_new(groups) or _not_yours(request, body["endpoint_name"])
     if refusal:
         raise ApiError("forbidden", refusal, "Ask somebody who may change permissions.")
     new = NewDevice(
@@ -305,6 +306,21 @@ def _names(request: Request, scope: str) -> list[str]:
     return names
 
 
+def _not_yours(request: Request, name: str) -> str:
+    """Why a device that came without being in the vault, and so is in no group, cannot be put into one by an
+    account of that group; "" when it can.
+    """
+    if request.reach.everywhere("admin"):
+        return ""
+    try:
+        request.room.crossing.call(request.room.devices.device, name)
+    except Exception as error:
+        if isinstance(error, Refusal) and error.kind == "not_found":
+            return ""
+        raise
+    return f"a device {name} is here already, and in no group of yours"
+
+
 # Lists
 
 
@@ -330,7 +346,7 @@ def import_devices(request: Request) -> Answer:
     def may(new: NewDevice) -> str:
         if new.plan is not None and new.plan not in plans:
             return f"there is no bootstrap plan {new.plan!r}"
-        return reach.over_new(new.groups)
+        return reach.over_new(new.groups) or _not_yours(request, new.endpoint_name)
 
     with request.room.transfers.one(request.address):
         report = trust.register.take_in(
@@ -339,6 +355,7 @@ def import_devices(request: Request) -> Answer:
             request.by,
             dry_run=request.query["dry_run"] in ("1", "true"),
             may=may,
+            sees=reach.sees,
         )
     devices = [_provisioned(trust, one) for one in report.devices]
     body = {"added": report.added, "rows": report.rows, "devices": devices}

@@ -42,6 +42,7 @@ from appliance.northbound.reach import Reach
 from appliance.northbound.routes import API, Answer, Request, Room, Route, Routes, Upload
 from appliance.northbound.schemas import COMPONENTS
 from appliance.northbound.sessions import check_csrf, check_origin, session_id
+from appliance.vault.errors import VaultError
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,8 @@ def _endpoint(room: Room, route: Route) -> Callable[..., bottle.HTTPResponse]:
         environ = bottle.request.environ
         try:
             return _response(route, _answer(room, route, environ, parameters), environ)
+        except VaultError as error:
+            return _error_response(as_api_error(error.told(_reach(room, environ).sees)))
         except Exception as error:  # noqa: BLE001 - the HTTP request ends here, with an answer
             return _error_response(as_api_error(error))
 
@@ -186,7 +189,7 @@ def _answer(room: Room, route: Route, environ: dict[str, Any], parameters: Mappi
     if route.scope != "public" and session is not None:
         check_csrf(method, headers, session)
     decoded = {name: _decoded(text) for name, text in parameters.items()}
-    reach = Reach(principal, room.trust.vault if room.trust is not None else None)
+    reach = _reach(room, environ)
     if route.scope != "public":
         _check_reach(route, reach, decoded)
     connection = environ.get(CONNECTION)
@@ -206,6 +209,10 @@ def _answer(room: Room, route: Route, environ: dict[str, Any], parameters: Mappi
             reach=reach,
         )
     )
+
+
+def _reach(room: Room, environ: Mapping[str, Any]) -> Reach:
+    return Reach(environ[_CALLER][0], room.trust.vault if room.trust is not None else None)
 
 
 def _check_reach(route: Route, reach: Reach, parameters: Mapping[str, str]) -> None:

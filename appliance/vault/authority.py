@@ -34,7 +34,7 @@ from appliance.storage.documents import open_documents
 from appliance.storage.errors import StorageError
 from appliance.vault.anchors import Anchor, Anchors
 from appliance.vault.certificates import Facts, Trusted, facts_of, key_problem
-from appliance.vault.errors import VaultError
+from appliance.vault.errors import Taken, VaultError
 from appliance.vault.issued import Issued, IssuedCertificates
 from appliance.vault.model import Credential
 from appliance.vault.names import MAX_COMMON_NAME, checked_request, common_name, device_names, own_names
@@ -371,11 +371,8 @@ class Authority:
         for known in self._issued.by_key(mark):
             if known.revoked_at is None:
                 if known.endpoint_name != endpoint_name and known.not_after > self.now():
-                    raise VaultError(
-                        f"{known.endpoint_name} has a certificate with this very key; "
-                        "each device needs its own key",
-                        "conflict",
-                    )
+                    after = " has a certificate with this very key; each device needs its own key"
+                    raise Taken("", known.endpoint_name, after)
             elif known.reason == COMPROMISED:
                 raise VaultError(
                     f"a certificate with this key was revoked; {endpoint_name} needs a new key", "conflict"

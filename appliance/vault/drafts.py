@@ -5,14 +5,17 @@ from __future__ import annotations
 import secrets as random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
-from appliance.vault.errors import VaultError
+from appliance.vault.errors import Taken, VaultError
 from appliance.vault.fields import unique, wrong_fields
 from appliance.vault.holding import Held, Kept, where
 from appliance.vault.index import Index
 from appliance.vault.material import Material, prepare
 from appliance.vault.model import Credential, Device, NewCredential, NewDevice
 from appliance.vault.sealing import SealingKey
+
+_SHARED_KEY: Final = "this key is used by {} already: each device needs a key of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +136,11 @@ class Drafting:
         self._refuse_key(plan, new, mark, draft)
         drafted = draft.identities.get(material.identity)
         owner = self._index.other_with(material.identity, name)
-        if owner is not None or (drafted is not None and drafted != name):
-            whose = owner.endpoint_name if owner is not None else drafted
-            raise VaultError(f"the identity {material.identity} is taken already, by {whose}", "conflict")
+        taken = f"the identity {material.identity} is taken already, by "
+        if owner is not None:
+            raise Taken(taken, owner.endpoint_name, "")
+        if drafted is not None and drafted != name:
+            raise VaultError(taken + drafted, "conflict")
         own = (one for one in plan.device.credentials if one.identity == material.identity)
         if not certificate and any(one.state != "revoked" for one in own):
             raise VaultError(
@@ -147,11 +152,12 @@ class Drafting:
         name = plan.device.endpoint_name
         drafted = draft.marks.get(mark)
         if drafted is not None and drafted[0] != name:
-            raise _shared_key(drafted[0])
+            raise VaultError(_SHARED_KEY.format(drafted[0]), "conflict")
         own = {one.id for one in plan.device.credentials}
         for number, owner in self._index.with_mark(mark).items():
             if number not in own and owner != name:
-                raise _shared_key(owner)
+                before, _, after = _SHARED_KEY.partition("{}")
+                raise Taken(before, owner, after)
         for one in plan.device.credentials:
             kept = plan.held.kept[one.id]
             if kept.mark != mark:
@@ -166,7 +172,3 @@ class Drafting:
             # A certificate may be renewed for the key it has; any other new credential means a new key.
             if new.mode != "x509":
                 raise VaultError(f"{name} has, or had, this very key: use a new one", "conflict")
-
-
-def _shared_key(owner: str) -> VaultError:
-    return VaultError(f"this key is used by {owner} already: each device needs a key of its own", "conflict")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from appliance.vault.errors import VaultError
+from appliance.vault.errors import Taken, VaultError
 from appliance.vault.holding import Held
 from appliance.vault.model import Credential
 
@@ -105,10 +105,10 @@ def reinstated(
                 )
             other = other_with(one.identity, name)
             if other is not None:
-                raise VaultError(
-                    f"the identity {one.identity} belongs to {other.endpoint_name} by now: "
-                    "give this device a new key",
-                    "conflict",
+                raise Taken(
+                    f"the identity {one.identity} belongs to ",
+                    other.endpoint_name,
+                    " by now: give this device a new key",
                 )
             kept[one.id] = replace(kept[one.id], before="")
             one = replace(one, state=before, changed_at=now, reason="reinstated")

@@ -206,11 +206,12 @@ class Register:
         *,
         dry_run: bool,
         may: Callable[[NewDevice], str] = lambda _: "",
+        sees: Callable[[str], bool] = lambda _: True,
     ) -> Report:
         """Add the devices of a list: all of them, or none when a single row is wrong.
 
-        ``may`` says what speaks against a device for who asks, "" for nothing. Raises VaultError when the
-        list cannot be understood as one.
+        ``may`` says what speaks against a device for who asks, "" for nothing; ``sees`` which devices exist
+        for who asks: no other is named. Raises VaultError when the list cannot be understood as one.
         """
         rows = read_rows(data)
         wrong: dict[int, list[str]] = {at: list(row.problems) for at, row in enumerate(rows)}
@@ -222,7 +223,7 @@ class Register:
                     wrong[place].append(problem)
         # Certificates that the authority is to make are made when everything else is right.
         for index, error in self._vault.check_new([_without_certificates_to_make(one) for one in new]):
-            wrong[places[index]].append(str(error))
+            wrong[places[index]].append(str(error.told(sees)))
         shown = [
             {"row": row.row, "endpoint_name": row.endpoint_name, "problems": wrong[at]}
             for at, row in enumerate(rows)

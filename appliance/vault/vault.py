@@ -171,7 +171,7 @@ class Vault:
                 row, error = problems[0]
                 where = f"row {row + 1}: " if len(new) > 1 else ""
                 more = f" (and {len(problems) - 1} more problems)" if len(problems) > 1 else ""
-                raise VaultError(f"{where}{error}{more}", error.kind)
+                raise error.within(where, more)
             if not planned:
                 return []
             self._commit(
