@@ -1,7 +1,8 @@
 """Plans and keys of devices, from the vault: what a bootstrap writes, and what is made for it.
 
 A fresh key is one that nobody has used. A staged one that the device never used is taken again, so that a
-device that tries ten times does not leave ten keys; and whoever staged one by hand delivers it this way.
+device that tries ten times does not leave ten keys; and whoever staged one by hand delivers it this way. But
+not once a bootstrap key was revoked or replaced: whoever had that may have been given the staged one with it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from appliance.devices.bootstrap import AnyEntry, KeysUnavailable
 from appliance.lwm2m.bootstrap import MODES, Keys, Mode, OscoreKeys
 from appliance.lwm2m.bootstrap_plan import ServerEntry
 from appliance.vault.errors import VaultError
-from appliance.vault.model import Credential, NewCredential
+from appliance.vault.model import Credential, Device, NewCredential
 from appliance.vault.vault import Vault
 
 _BY = "bootstrap"
@@ -120,7 +121,13 @@ class VaultKeyring:
                 f"{endpoint_name} is not in the vault, so there is no place for a key: add the device, or "
                 "use a plan with the security nosec."
             )
-        own = [one for one in device.credentials if one.purpose == "server" and one.state != "revoked"]
+        since = _replaced_at(device)
+        own: list[Credential] = []
+        for one in device.credentials:
+            if one.purpose == "server" and one.state == "staged" and one.made_at < since:
+                self._vault.revoke(endpoint_name, _BY, "made for a bootstrap key that was replaced", one.id)
+            elif one.purpose == "server" and one.state != "revoked":
+                own.append(one)
         for one in reversed(own):
             if one.state == "staged" and one.mode == mode and self._is_fresh(one):
                 return one
@@ -205,6 +212,18 @@ class VaultKeyring:
                 f"The private key of {credential.endpoint_name} is in the device only, so it cannot be "
                 "written: use a fresh key in its plan, or another security."
             )
+
+
+def _replaced_at(device: Device) -> float:
+    """When a bootstrap key of the device was revoked or replaced last, 0 for never."""
+    return max(
+        (
+            one.changed_at
+            for one in device.credentials
+            if one.purpose == "bootstrap" and one.state in ("retiring", "revoked")
+        ),
+        default=0.0,
+    )
 
 
 def _mode(text: str) -> Mode:

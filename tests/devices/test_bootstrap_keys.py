@@ -90,6 +90,29 @@ def test_a_fresh_key_is_new_after_the_last_one_was_used_and_not_before(bunch: Bu
     assert second.secret != first.secret
 
 
+@pytest.mark.parametrize("how", ["revoked", "replaced", "on its way out"])
+@pytest.mark.parametrize("mode", ["psk", "x509"])
+def test_a_key_that_went_out_with_an_old_bootstrap_key_is_not_given_again(
+    bunch: Bunch, how: str, mode: Mode
+) -> None:
+    bunch.add(NewCredential("bootstrap", "psk"))
+    stolen = bunch.keyring.keys(NAME, FRESH, mode, True)
+    bunch.now += 60
+    device = bunch.vault.device(NAME)
+    assert device is not None
+    if how == "revoked":
+        bunch.vault.revoke(NAME, "tests", "stolen", device.credentials[0].id)
+        bunch.vault.add_credential(NAME, NewCredential("bootstrap", "psk"), "tests")
+    else:
+        bunch.vault.rotate(NAME, "bootstrap", "tests", staged=how == "on its way out")
+    bunch.now += 60
+    fresh = bunch.keyring.keys(NAME, FRESH, mode, True)
+    assert fresh.secret != stolen.secret
+    assert [state for purpose, state in bunch.states() if purpose == "server"] == ["revoked", "staged"]
+    bunch.now += 60
+    assert bunch.keyring.keys(NAME, FRESH, mode, True) == fresh, "and that one may be given again"
+
+
 def test_the_current_key_is_written_as_it_is(bunch: Bunch) -> None:
     bunch.add(NewCredential("server", "psk", psk_identity=b"\x00id", psk_key=bytes(range(16))))
     keys = bunch.keyring.keys(NAME, CURRENT, "psk", True)
