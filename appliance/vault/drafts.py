@@ -47,9 +47,11 @@ class Drafting:
         self._key = key
 
     def devices(
-        self, new: Sequence[NewDevice], now: float
+        self, new: Sequence[NewDevice], now: float, called: Sequence[int] = ()
     ) -> tuple[list[Planned], list[tuple[int, VaultError]]]:
-        """New devices, and everything that speaks against adding them: (row from 0, why)."""
+        """New devices, and everything that speaks against adding them: (row from 0, why). ``called`` gives the
+        rows the numbers they have for people.
+        """
         planned: list[Planned] = []
         problems: list[tuple[int, VaultError]] = []
         draft = Draft()
@@ -71,7 +73,8 @@ class Drafting:
             if self._index.held(name) is not None:
                 wrong.append(VaultError(f"there is a device {name} already", "conflict"))
             if name in draft.rows:
-                wrong.append(VaultError(f"{name} stands in row {draft.rows[name] + 1} already", "conflict"))
+                first = called[draft.rows[name]] if called else draft.rows[name] + 1
+                wrong.append(VaultError(f"{name} stands in row {first} already", "conflict"))
             plan = Planned(Held(device, {}), {})
             # Keys are named by their device: a row without a proper name of its own gets none.
             fresh = self._index.held(name) is None and name not in draft.rows

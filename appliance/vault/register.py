@@ -222,7 +222,8 @@ class Register:
                 if problem:
                     wrong[place].append(problem)
         # Certificates that the authority is to make are made when everything else is right.
-        for index, error in self._vault.check_new([_without_certificates_to_make(one) for one in new]):
+        called = [rows[place].row for place in places]
+        for index, error in self._vault.check_new(list(map(_without_certificates_to_make, new)), called):
             wrong[places[index]].append(str(error.told(sees)))
         shown = [
             {"row": row.row, "endpoint_name": row.endpoint_name, "problems": wrong[at]}

@@ -157,10 +157,12 @@ class Vault:
 
     # Adding and removing
 
-    def check_new(self, new: Sequence[NewDevice]) -> list[tuple[int, VaultError]]:
-        """Everything that speaks against adding these: (row from 0, what it is); changes nothing."""
+    def check_new(self, new: Sequence[NewDevice], called: Sequence[int] = ()) -> list[tuple[int, VaultError]]:
+        """Everything that speaks against adding these: (row from 0, what it is); changes nothing. ``called``:
+        the numbers that the rows have for people, where they do not count from 1.
+        """
         with self._turn():
-            return self._drafting.devices(new, self._wall())[1]
+            return self._drafting.devices(new, self._wall(), called)[1]
 
     def add(self, new: Sequence[NewDevice], by: str) -> list[Provisioned]:
         """Add devices: all of them, or none, and VaultError with the first problem."""

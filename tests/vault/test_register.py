@@ -204,6 +204,7 @@ def test_a_list_is_taken_in_whole_or_not_at_all(here: Stand) -> None:
     assert (report.added, report.is_good, report.devices) == (0, False, [])
     assert [row["row"] for row in report.rows] == [2, 3, 4, 5]
     assert [bool(row["problems"]) for row in report.rows] == [False, True, True, True]
+    assert report.rows[3]["problems"] == ["new stands in row 2 already"]  # as the rows are called
     assert [one.endpoint_name for one in here.vault.devices()] == ["known"]
     good = "ep,group\nnew,a\nother,b\n"
     assert here.take_in(good, dry_run=True) == (0, here.take_in(good, dry_run=True).rows, [])
