@@ -426,7 +426,7 @@ def _reported(report: Report, dry_run: bool) -> list[str]:
     bad = [row for row in report.rows if row["problems"]]
     if bad:
         lines = [
-            f"line {row['row']}{', ' + row['endpoint_name'] if row['endpoint_name'] else ''}: {problem}"
+            f"row {row['row']}{', ' + row['endpoint_name'] if row['endpoint_name'] else ''}: {problem}"
             for row in bad
             for problem in row["problems"]
         ]

@@ -49,8 +49,8 @@ class Drafting:
     def devices(
         self, new: Sequence[NewDevice], now: float, called: Sequence[int] = ()
     ) -> tuple[list[Planned], list[tuple[int, VaultError]]]:
-        """New devices, and everything that speaks against adding them: (row from 0, why). ``called`` gives the
-        rows the numbers they have for people.
+        """New devices, and everything that speaks against adding them: (row from 0, why). ``called``: the
+        numbers that the rows have for people.
         """
         planned: list[Planned] = []
         problems: list[tuple[int, VaultError]] = []

@@ -130,7 +130,7 @@ def test_only_a_plan_that_there_is_is_given(homard: Homard, tmp_path: Path) -> N
         code, _, error = homard(*command)
         assert code == 1 and words in error
     code, said, _ = homard("import", str(file))
-    assert code == 1 and f"line 3, m-9: {words}" in said
+    assert code == 1 and f"row 3, m-9: {words}" in said
     listed = good(homard("list"))
     assert "m-1" in listed and "m-2" not in listed and "m-8" not in listed
     assert "bootstrap asked for" not in good(homard("show", "m-1"))
