@@ -5,8 +5,8 @@ The laws of this file:
 - one address, and one network of IPv6 (the /64 that a host chooses its addresses from), has so many
   handshakes at a time, and begins so many in a second that are not done by then; so one host on the line
   costs no more than that, whatever it sends;
-- where there is no room, the oldest goes of whoever has most. Who is honest needs a second or two, and a host
-  that fills the table fills its own part of it.
+- where there is no room, the oldest goes of whoever has most. A host that fills the table fills its own part
+  of it; and of many devices behind one address those go on that have begun, so that some are done soon.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Final
 from appliance.southbound.dtls.handshake import Handshake
 from appliance.southbound.udp import UdpPeer
 
+PATIENCE_S: Final = 5.0  # for a handshake over a slow radio, before one from the same host takes its place
 _MAX_PACES: Final = 4096  # hosts and networks whose second is counted; who is counted has shown its address
 
 _Origin = tuple[str, bytes]  # host and network, the same for IPv4
@@ -51,11 +52,15 @@ class HalfOpen:
         return sum(map(len, self._networks.values()))
 
     def may_begin(self, address: UdpPeer, now: float) -> bool:
-        """Whether one more may begin in this second; it is counted then."""
+        """Whether one more may begin now; it is counted then."""
         if now - self._second >= 1.0 or len(self._begun) >= _MAX_PACES:
             self._second = now
             self._begun.clear()
         host, network = _origin(address)
+        own = self._networks.get(network, {}).get(host, {})
+        full = len(own) >= self._most_per_host and address not in own
+        if full and now - _first(own).began_at < PATIENCE_S:
+            return False
         begun, together = self._begun.get(host, 0), self._begun.get(network, 0)
         if begun >= self._most_per_host or together >= self._most_per_network:
             return False

@@ -87,9 +87,9 @@ class Handshake:
     __slots__ = (
         *("_connection", "_epoch0", "_flight", "_inbox", "_interval", "_last_seq", "_mtu_bytes"),
         *("_new_cid", "_proofs", "_pulled", "_pushed", "_read", "_records", "_resend_at", "_resent_at"),
-        *("_suite", "_trust", "_verdict", "_write", "address", "cid", "deadline", "epoch1", "failed"),
-        *("identity", "outcome", "outgoing", "peer_cid", "random", "refused", "sentence", "suspect_at"),
-        "told",
+        *("_suite", "_trust", "_verdict", "_write", "address", "began_at", "cid", "deadline", "epoch1"),
+        *("failed", "identity", "outcome", "outgoing", "peer_cid", "random", "refused", "sentence"),
+        *("suspect_at", "told"),
     )
 
     def __init__(
@@ -107,6 +107,7 @@ class Handshake:
         """``new_cid`` makes a Connection ID that nobody has; None offers none."""
         self.address = address
         self.random = hello.random
+        self.began_at = now
         self.deadline = now + timeout_s
         self.outgoing: list[bytes] = []
         self.outcome: Outcome | None = None

@@ -96,7 +96,7 @@ class Suspicions:
         )
 
     def haste(self, address: UdpPeer, now: float) -> Suspicious | None:
-        """More handshakes began within a second than may."""
+        """More handshakes began at a time than may."""
         self.turn(now)
         if self._hurried:
             return None
@@ -104,7 +104,7 @@ class Suspicions:
         return Suspicious(
             address,
             "",
-            "So many handshakes were begun within a second and not finished that the next were put off, the "
+            "So many handshakes were begun at a time and not finished that the next were put off, the "
             f"first from {address}. Somebody may want to keep the gateway busy: find out who is at that "
             "address. Many devices behind one address do so too when they start at once; they come in by and "
             "by.",

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.southbound.dtls import gnutls
 from appliance.southbound.dtls.gnutls import LibraryTooOld, check_library
+from appliance.southbound.dtls.half_open import PATIENCE_S
 from appliance.southbound.dtls.server import DtlsServer, Ended, Established, Moved
 from appliance.southbound.dtls.suspicion import Suspicious
 from appliance.southbound.dtls.trust import ServerKeys
@@ -539,6 +540,25 @@ def test_who_begins_handshakes_and_ends_none_is_put_off_within_the_second() -> N
     net.connect(address=at(5000, "192.0.2.8"))
     net.now += 1
     net.connect(address=at(6000))
+
+
+def test_devices_behind_one_address_do_not_push_each_other_out() -> None:
+    net = Net(max_half_open_per_address=2)
+    client = Client(NAME, KEY)
+    client.hello()
+    net.raw(client.take()[0])
+    client.receive(net.server.take_datagrams()[0][0])
+    net.raw(client.take()[0])
+    on_the_way = net.server.take_datagrams()  # over a slow radio
+    for number in range(8):
+        begun(net, at(6000 + number))
+        net.now += 0.5
+    for data, _ in on_the_way:
+        client.receive(data)
+    net.deliver(client)
+    assert client.done
+    net.now += PATIENCE_S
+    net.connect(address=at(7000))
 
 
 def test_whoever_ends_its_handshakes_may_begin_as_many_as_it_likes() -> None:
