@@ -17,6 +17,7 @@ from appliance.vault.model import Credential
 MAX_REPLACED: Final = 4  # revoked ones that a device's row remembers
 MAX_STAGED: Final = 3  # keys of one purpose not used yet; each bootstrap that fails leaves one
 REPLACED: Final = "replaced by a newer key"
+ASTRAY: Final = "not used yet, and the bootstrap key by which it may have been given is revoked"
 
 
 def with_credentials(held: Held, credentials: Sequence[Credential]) -> Held:
@@ -56,6 +57,8 @@ def outdated(held: Held, purpose: str, staged: bool, now: float, overlap_s: floa
                 end = end if one.expires_at is None else min(end, one.expires_at)
                 one = replace(one, state="retiring", expires_at=end, changed_at=now, reason="being replaced")
         credentials.append(one)
+    if purpose == "bootstrap" and not staged:
+        credentials = _without_astray(credentials, now)
     return with_credentials(held, credentials)
 
 
@@ -73,13 +76,16 @@ def come_into_use(held: Held, used: Credential, now: float) -> Held:
 
 def revoked_by_hand(held: Held, credential_id: str | None, now: float, reason: str) -> tuple[Held, list[str]]:
     """One credential, or with None all of them, revoked so that it can be taken back; and the identities."""
-    credentials, kept, said = [], dict(held.kept), []
+    credentials, kept, said, lost = [], dict(held.kept), [], False
     for one in held.device.credentials:
         if one.state != "revoked" and credential_id in (None, one.id):
             kept[one.id] = replace(kept[one.id], before=one.state)
             one = _revoked(one, now, reason)
             said.append(one.identity)
+            lost = lost or one.purpose == "bootstrap"
         credentials.append(one)
+    if lost:
+        credentials = _without_astray(credentials, now)
     return with_credentials(replace(held, kept=kept), credentials), said
 
 
@@ -119,3 +125,13 @@ def reinstated(
 
 def _revoked(one: Credential, now: float, reason: str) -> Credential:
     return replace(one, state="revoked", changed_at=now, reason=reason)
+
+
+def _without_astray(credentials: Sequence[Credential], now: float) -> list[Credential]:
+    """Server keys that nobody has used are worth nothing once a bootstrap key is lost: whoever has that may
+    have been given them.
+    """
+    return [
+        _revoked(one, now, ASTRAY) if one.purpose == "server" and one.state == "staged" else one
+        for one in credentials
+    ]

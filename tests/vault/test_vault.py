@@ -286,6 +286,23 @@ def test_a_key_replaced_at_once_opens_no_more(vault: Vault) -> None:
     assert states(vault, "m")[-1] == ("psk:bs:m-2", "active")
 
 
+def test_what_a_bootstrap_key_gave_and_nobody_used_is_lost_with_it(vault: Vault) -> None:
+    for name in ("replaced", "revoked", "staged"):
+        vault.add([device(name)], "ada")
+        vault.rotate(name, "server", "bootstrap", staged=True)
+    vault.rotate("replaced", "bootstrap", "ada", staged=False)
+    (bootstrap,) = [one for one in vault.device("revoked").credentials if one.purpose == "bootstrap"]  # type: ignore[union-attr]
+    vault.revoke("revoked", "ada", "leaked", bootstrap.id)
+    vault.rotate("staged", "bootstrap", "ada", staged=True)  # nothing leaked
+    for name, state in (("replaced", "revoked"), ("revoked", "revoked"), ("staged", "staged")):
+        assert (f"psk:{name}-2", state) in states(vault, name)
+        assert (f"psk:{name}", "retiring") in states(vault, name), "it was not given by that key"
+    lost = vault.by_identity("psk:revoked-2")
+    assert lost is not None and "bootstrap key by which it may have been given" in lost.reason
+    vault.reinstate("revoked", "ada", bootstrap.id)
+    assert ("psk:revoked-2", "revoked") in states(vault, "revoked")
+
+
 def test_a_retiring_key_ends_by_itself(vault: Vault, clock: Clock) -> None:
     vault.add([device("m")], "ada")
     vault.rotate("m", "server", "ada", staged=True)
