@@ -64,6 +64,7 @@ def test_the_unit_reports_readiness_has_a_watchdog_and_a_user_of_its_own() -> No
     assert int(service["WatchdogSec"]) > 0
     assert service["StateDirectoryMode"] == "0700"
     assert service["CapabilityBoundingSet"] == ""
+    assert service["LimitCORE"] == "0", "memory with keys in it is written nowhere"
 
 
 def test_the_sealing_key_is_handed_over_from_beside_the_data() -> None:
