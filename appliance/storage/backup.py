@@ -49,6 +49,8 @@ _CHUNK: Final = 1024 * 1024
 # Locks, logs and temporary files belong to the running service, damaged files to nobody.
 _LEFT_OUT: Final = ("-wal", "-shm", ".lock", ".clean", ".tmp", "serving.json")
 _FILES: Final = ("files", "content")  # of the file store
+_WORK: Final = ".homard-backup-"
+_LEFT_S: Final = 60.0  # between the making of a folder and its lock there is a moment
 _RENAME_EXCHANGE: Final = 2  # linux/fs.h
 _AT_FDCWD: Final = -100
 
@@ -194,8 +196,32 @@ def read_manifest(file: Path, passphrase: Callable[[], str] | None = None) -> Ma
 # --- making -------------------------------------------------------------------------------------
 
 
-def _temporary(folder: Path) -> AbstractContextManager[str]:
-    return tempfile.TemporaryDirectory(dir=folder, prefix=".homard-backup-")
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[str]:
+    """A folder to work in, gone afterwards; those of backups that were killed go first."""
+    for left in folder.glob(f"{_WORK}*"):
+        with contextlib.suppress(OSError), _locked(left) as is_ours:
+            found = left.lstat()
+            if is_ours and found.st_uid == os.geteuid() and found.st_mtime < time.time() - _LEFT_S:
+                shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=_WORK) as made, _locked(Path(made)):
+        yield made
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Hold the lock of a folder, if nobody else does; whether it is held."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            is_held = False
+        else:
+            is_held = True
+        yield is_held
+    finally:
+        os.close(descriptor)
 
 
 def _stage(state_dir: Path, staging: Path, files: bool, quiet: Quiet) -> Iterator[BackedUpFile]:
@@ -316,7 +342,7 @@ def _manifest(archive: tarfile.TarFile) -> Manifest:
         manifest = Manifest(
             str(document["made_at"]), str(document["version"]), files, bool(document.get("sealing_key"))
         )
-    except (ValueError, TypeError, LookupError) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
         raise BackupError(f"the manifest of the backup cannot be read: {error}") from error
     for file in files:
         path = PurePosixPath(file.name)

@@ -214,7 +214,7 @@ def _entry(line: bytes) -> tuple[Entry, str] | None:
             int(read["seq"]), float(read["at"]), str(read["by"]), str(read["what"]), str(read["about"])
         )
         return entry, str(read["prev"])
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return None
 
 

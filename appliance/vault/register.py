@@ -173,9 +173,9 @@ class Register:
 
     def remove(self, endpoint_name: str, by: str) -> None:
         """Forget a device and its keys. Raises VaultError("not_found")."""
-        gone = self._found(endpoint_name).credentials
+        # First the list of revoked ones: once the vault has forgotten a certificate, only that keeps it out.
+        self._authority.revoke(_serials(self._found(endpoint_name).credentials), REMOVED)
         self._vault.remove(endpoint_name, by)
-        self._authority.revoke(_serials(gone), REMOVED)
 
     def sign(self, endpoint_name: str, request: bytes, by: str) -> bytes:
         """The certificate (DER) for a request; a device the vault knows may use it from now on. Raises

@@ -186,8 +186,12 @@ def key_in_place(key: bytes, state: Path, key_file: str = "") -> Iterator[Path]:
         yield path
         if path.exists() and path.read_bytes() != beside.read_bytes():
             stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            path.rename(path.with_name(f"{path.name}.before-restore-{stamp}-{secrets.token_hex(2)}"))
-        beside.rename(path)
+            aside = path.with_name(f"{path.name}.before-restore-{stamp}-{secrets.token_hex(2)}")
+            try:
+                aside.hardlink_to(path)  # so that there is a key in place at every moment
+            except OSError:  # a stick without links
+                path.rename(aside)
+        beside.replace(path)
         sync_folder(path.parent)
     finally:
         beside.unlink(missing_ok=True)
@@ -261,6 +265,7 @@ def _holds_secrets(state: Path) -> bool:
 
 def _does_not_open(where: str) -> VaultError:
     return VaultError(
-        f"the sealed secret of {where} does not open: the sealing key is another unit's, or it was changed",
+        f"the sealed secret of {where} does not open: the sealing key is another unit's, or it was changed; "
+        "if a restore was cut short, do it again with --force",
         "unavailable",
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import io
 import json
+import os
 import random
 import sqlite3
 import stat
@@ -110,6 +112,23 @@ def test_a_backup_of_a_running_service_restores_to_another_place(tmp_path: Path)
     assert kept == names[: len(kept)]
     assert stat.S_IMODE((tmp_path / "new" / "state").stat().st_mode) == 0o700
     assert leftovers(tmp_path) == leftovers(tmp_path / "new") == []
+
+
+def test_what_a_killed_backup_left_goes_with_the_next_one(made: tuple[Path, Path], tmp_path: Path) -> None:
+    state_dir, _ = made
+    lefts = {name: tmp_path / f".homard-backup-{name}" for name in ("old", "young", "at work")}
+    for left in lefts.values():
+        (left / "files").mkdir(parents=True)
+        (left / "files" / "homard.sqlite").write_bytes(b"data")
+    for name in ("old", "at work"):
+        os.utime(lefts[name], (1e9, 1e9))
+    descriptor = os.open(lefts["at work"], os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        make_backup(state_dir, tmp_path / "next.tar.gz")
+    finally:
+        os.close(descriptor)
+    assert sorted(leftovers(tmp_path)) == [".homard-backup-at work", ".homard-backup-young"]
 
 
 def test_a_restore_refuses_a_folder_with_data_and_keeps_it_when_forced(made: tuple[Path, Path]) -> None:
@@ -231,9 +250,15 @@ def huge(members: dict[str, Any], manifest: Any) -> tuple[dict[str, Any], Any]:
     return members, manifest
 
 
+def endless(members: dict[str, Any], manifest: Any) -> tuple[dict[str, Any], Any]:
+    manifest["files"][0]["size_bytes"] = float("inf")
+    return members, manifest
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (endless, "cannot be read"),
         (with_file("../evil", b"x"), "outside"),
         (with_file("/tmp/evil", b"x"), "outside"),
         (with_file("a", b"x", "state/../evil"), "does not name"),

@@ -92,6 +92,8 @@ EDITS: list[tuple[str, Callable[[list[bytes]], list[bytes]], str]] = [
     ("one is repeated", lambda lines: [*lines, lines[-1]], "stands after"),
     ("one is added", forged, "added by somebody else"),
     ("rubbish is added", lambda lines: [*lines, b"rubbish\n"], "is no entry"),
+    ("no number", lambda lines: [*lines, lines[-1].replace(b'"seq":10', b'"seq":Infinity')], "is no entry"),
+    ("endless depth", lambda lines: [*lines, b"[" * 200_000 + b"\n"], "is no entry"),
     ("a line is torn in the middle", lambda lines: [*lines[:4], lines[4][:20], *lines[5:]], "is no entry"),
 ]
 

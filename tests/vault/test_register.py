@@ -194,6 +194,22 @@ def test_a_removed_device_leaves_no_certificate_that_opens(here: Stand) -> None:
     assert len(here.revoked()) == 1 and here.vault.devices() == []
 
 
+def test_a_removal_that_is_cut_short_leaves_no_certificate_that_opens(
+    here: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serial = here.add("meter-1", "x509").device.credentials[0].public["serial"]
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(here.vault, "_commit", cut)
+    with pytest.raises(KeyboardInterrupt):
+        here.register.remove("meter-1", "ines")
+    assert here.revoked() == {serial}
+    with pytest.raises(VaultError, match="no device"):
+        here.register.remove("meter-2", "ines")
+
+
 # Lists
 
 

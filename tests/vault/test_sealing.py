@@ -152,6 +152,35 @@ def test_a_key_of_a_backup_takes_its_place_and_the_other_is_kept(tmp_path: Path)
     assert len(list(tmp_path.iterdir())) == 2, "the same key is no reason to keep a second copy"
 
 
+def test_there_is_a_key_in_place_at_every_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut between the two steps of the change leaves the old one, and a restore is done again."""
+    state = tmp_path / "state"
+    old = SealingKey.load(state, create=True).export()
+
+    def cut(*_: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", cut)
+    with pytest.raises(KeyboardInterrupt), key_in_place(b"n" * 32, state):
+        pass
+    assert SealingKey.load(state, create=False).export() == old
+
+
+def test_a_stick_without_links_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tmp_path / "state"
+    old = SealingKey.load(state, create=True).export()
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    with key_in_place(b"n" * 32, state):
+        pass
+    assert SealingKey.load(state, create=False).export() == b"n" * 32
+    (kept,) = tmp_path.glob("state.key.before-restore-*")
+    assert kept.read_text().strip() == old.hex()
+
+
 def test_a_key_of_a_backup_that_fails_changes_nothing(tmp_path: Path) -> None:
     old = SealingKey.load(tmp_path / "state", create=True).export()
     with pytest.raises(OSError, match="full"), key_in_place(b"n" * 32, tmp_path / "state"):
