@@ -15,6 +15,8 @@ from appliance.vault.holding import Held
 from appliance.vault.model import Credential
 
 MAX_REPLACED: Final = 4  # revoked ones that a device's row remembers
+# Certificates of somebody else's authority would open again when nobody knows that they were replaced.
+MAX_REPLACED_CERTIFICATES: Final = 24
 MAX_STAGED: Final = 3  # keys of one purpose not used yet; each bootstrap that fails leaves one
 REPLACED: Final = "replaced by a newer key"
 ASTRAY: Final = "not used yet, and the bootstrap key by which it may have been given is revoked"
@@ -24,9 +26,11 @@ def with_credentials(held: Held, credentials: Sequence[Credential]) -> Held:
     """The device with other credentials. One that was replaced loses its secrets for good, and only the last
     few of those are remembered.
     """
-    replaced = [one.id for one in credentials if one.state == "revoked" and not held.kept[one.id].before]
-    forgotten = set(replaced[: max(0, len(replaced) - MAX_REPLACED)])
-    stripped = set(replaced)
+    replaced = [one for one in credentials if one.state == "revoked" and not held.kept[one.id].before]
+    certificates = [one.id for one in replaced if one.mode == "x509"]
+    others = [one.id for one in replaced if one.mode != "x509"]
+    forgotten = {*certificates[:-MAX_REPLACED_CERTIFICATES], *others[:-MAX_REPLACED]}
+    stripped = {one.id for one in replaced}
     staying, kept = [], {}
     for one in credentials:
         if one.id in forgotten:

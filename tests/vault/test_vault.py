@@ -327,6 +327,12 @@ def test_a_device_keeps_a_bounded_past(vault: Vault) -> None:
     for _ in range(12):
         vault.rotate("m", "server", "ada", staged=False)
     assert len(states(vault, "m")) == 5
+    # A certificate that nobody remembers to be replaced would open again, if another authority made it.
+    vault.add([device("x", NewCredential(mode="x509", certificate=certificate("x")))], "ada")
+    for _ in range(30):
+        renewed = NewCredential(mode="x509", certificate=certificate("x"))
+        vault.rotate("x", "server", "ada", staged=False, new=renewed)
+    assert [state for _, state in states(vault, "x")] == ["revoked"] * 24 + ["active"]
     vault.add([device("many", NewCredential())], "ada")
     for _ in range(11):
         vault.add_credential("many", NewCredential(), "ada")
