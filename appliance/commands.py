@@ -21,7 +21,7 @@ from appliance.identity.identity import Identity
 from appliance.identity.principals import IdentityError
 from appliance.identity.settings import IdentitySettings
 from appliance.state import DATABASE, FILES, IDENTITY, VAULT, CommandFailed, become_owner, told_ports
-from appliance.storage.backup import make_backup, restore_backup
+from appliance.storage.backup import make_backup, restore_backup, restores_cut_short
 from appliance.storage.database_file import check_database
 from appliance.storage.errors import StorageError
 from appliance.storage.files import check_files
@@ -243,6 +243,7 @@ def check_state(state: Path, settings: Settings) -> list[str]:
     if database.exists():
         problems.extend(check_database(database))
     problems.extend(check_files(state / FILES))
+    problems.extend(restores_cut_short(state.resolve()))
     problems.extend(check_vault(state, settings.vault, time.time))
     identity = Identity(state / IDENTITY, settings.identity)
     if identity.needs_setup:

@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import gzip
 import hashlib
 import io
@@ -191,6 +192,15 @@ def read_manifest(file: Path, passphrase: Callable[[], str] | None = None) -> Ma
             return _manifest(archive)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise BackupError(f"{file} is not a backup: {error}") from error
+
+
+def restores_cut_short(state_dir: Path) -> list[str]:
+    """A sentence for each folder that a restore left beside the state folder because it was killed."""
+    return [
+        f"{left} was left by a restore that was cut short; it may hold what was there before. Delete it when "
+        f"{state_dir} is as it should be"
+        for left in sorted(state_dir.parent.glob(f".{glob.escape(state_dir.name)}.restore-*"))
+    ]
 
 
 # --- making -------------------------------------------------------------------------------------

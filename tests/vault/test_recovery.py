@@ -218,3 +218,12 @@ def test_the_authority_lists_every_certificate_that_the_vault_lets_in_no_more(ho
     assert device is not None and len(device.credentials) == 5
     (good,) = [one for one in authority.issued() if one.revoked_at is None]
     assert good.serial == device.credentials[-1].public["serial"]
+
+
+def test_what_a_killed_restore_left_is_told(home: Home) -> None:
+    home.vault().add([NewDevice("m")], "ada")
+    told = check_state(home.state, Settings())
+    left = home.state.parent / f".{home.state.name}.restore-abcd"
+    left.mkdir()
+    (problem,) = set(check_state(home.state, Settings())) - set(told)
+    assert problem.startswith(f"{left} was left by a restore that was cut short")
