@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import codecs
 import contextlib
 import gc
 import json
@@ -34,6 +35,8 @@ DEFAULT_CONFIG = Path("/etc/homard/homard.toml")
 log = logging.getLogger("appliance")
 
 EXIT_USAGE = 2
+# What Windows writes before a text, and what the text is then.
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -629,24 +632,29 @@ def _material(options: argparse.Namespace) -> dict[str, str | None]:
         raise ConfigError(["give --psk-key-file or --psk-key-hex, not both"])
     return {
         "psk_identity": options.psk_identity,
-        "psk_key_hex": options.psk_key_hex or _text_of(options.psk_key_file),
+        "psk_key_hex": options.psk_key_hex or _text_of(options.psk_key_file, der=False),
         "public_key": _text_of(options.public_key_file),
         "certificate": _text_of(options.certificate_file),
         "request": _text_of(options.csr_file),
     }
 
 
-def _text_of(file: str | None) -> str | None:
-    """The text of a file; of one that is no text, its hexadecimal digits."""
+def _text_of(file: str | None, *, der: bool = True) -> str | None:
+    """The text of a file; of one that is no text its hexadecimal digits, where it may be ``der``."""
     if file is None:
         return None
     content = _content_of(file)
     if not content.strip():
         raise ConfigError([f"homard: {file} is empty"])
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "ascii")
     try:
-        return content.decode("ascii")
+        return content.decode(encoding)
     except UnicodeDecodeError:
-        return content.hex()
+        if der:
+            return content.hex()
+        raise ConfigError(
+            [f"homard: {file} is no text: write the key into it in hexadecimal digits"]
+        ) from None
 
 
 def _content_of(file: str) -> bytes:

@@ -15,6 +15,7 @@ from appliance.devices.registry import Registration
 from appliance.devices.strangers import Strangers
 from appliance.southbound.dtls.session import DtlsSession
 from appliance.southbound.server import Reply, Source
+from appliance.vault.lifecycle import REPLACED
 from appliance.vault.vault import Credential, Device, Vault
 
 
@@ -200,6 +201,11 @@ class Admission:
         device = self._vault.device(credential.endpoint_name)
         if device is None or device.blocked:
             return f"{credential.endpoint_name} is blocked."
+        if credential.state == "revoked" and credential.reason == REPLACED:
+            return (
+                f"{_shown(credential.identity)} was replaced by a newer one: put that into "
+                f"{credential.endpoint_name}, or give it another."
+            )
         if credential.state == "revoked":
             return f"{_shown(credential.identity)} was revoked; give {credential.endpoint_name} a new key."
         if credential.expires_at is not None and credential.expires_at <= self._wall():

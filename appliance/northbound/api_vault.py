@@ -345,7 +345,7 @@ def import_devices(request: Request) -> Answer:
 
     def may(new: NewDevice) -> str:
         if new.plan is not None and new.plan not in plans:
-            return f"there is no bootstrap plan {new.plan!r}"
+            return f"there is no bootstrap plan {new.plan!r}; GET /api/v1/bootstrap/plans lists them"
         return reach.over_new(new.groups) or _not_yours(request, new.endpoint_name)
 
     with request.room.transfers.one(request.address):

@@ -58,7 +58,7 @@ class KeyRing:
         """A device with a credential for each identity."""
         credentials = []
         for identity in identities:
-            facts = {"purpose": "server", "state": "active", "expires_at": None, **more}
+            facts = {"purpose": "server", "state": "active", "reason": "", "expires_at": None, **more}
             credential = SimpleNamespace(identity=identity, endpoint_name=endpoint_name, **facts)
             self.identities[identity] = credential
             credentials.append(credential)

@@ -12,6 +12,7 @@ from aiocoap.numbers import codes, types
 from appliance.devices.admission import Refused
 from appliance.lwm2m import registration
 from appliance.southbound.server import Source
+from appliance.vault.lifecycle import REPLACED
 from tests.devices.room import SENSOR, Device, Room, peer
 
 
@@ -87,6 +88,11 @@ def test_an_identity_that_nobody_has_waits_in_the_list(room: Room, proved: dict[
     ("facts", "code", "words"),
     [
         ({"state": "revoked"}, codes.FORBIDDEN, "The PSK identity a was revoked; give a a new key."),
+        (
+            {"state": "revoked", "reason": REPLACED},
+            codes.FORBIDDEN,
+            "The PSK identity a was replaced by a newer one: put that into a, or give it another.",
+        ),
         ({"expires_at": 1.0}, codes.FORBIDDEN, "The PSK identity a has expired; give a a new key."),
         ({"purpose": "bootstrap"}, codes.BAD_REQUEST, "for bootstrap only"),
     ],

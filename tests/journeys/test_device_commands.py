@@ -166,6 +166,28 @@ def test_a_list_comes_in_whole_or_says_every_bad_row(homard: Homard, tmp_path: P
     assert good(homard("list")).count("\n") >= 2
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8-sig", "utf-16"])
+def test_a_key_in_a_file_is_that_key_whoever_wrote_the_file(
+    homard: Homard, tmp_path: Path, encoding: str
+) -> None:
+    file = tmp_path / "key.txt"
+    file.write_bytes(f"{KEY}\r\n".encode(encoding))
+    assert told(homard, "add", "m-1", "--psk-key-file", str(file))["psk_key_hex"] == KEY
+    public = told(homard, "add", "m-2", "--security", "rpk")["public_key_pem"]
+    file.write_bytes(public.replace("\n", "\r\n").encode(encoding))
+    good(homard("remove", "m-2"))
+    again = told(homard, "add", "m-3", "--security", "rpk", "--public-key-file", str(file))
+    assert again["public_key_pem"] == public
+
+
+def test_bytes_are_no_key_in_hex(homard: Homard, tmp_path: Path) -> None:
+    file = tmp_path / "key.bin"
+    file.write_bytes(bytes(range(240, 256)))
+    code, _, error = homard("add", "m-1", "--psk-key-file", str(file))
+    assert code and "is no text: write the key into it in hexadecimal digits" in error
+    assert not (tmp_path / "state").exists()
+
+
 def test_every_secret_that_an_import_makes_is_printed(homard: Homard, tmp_path: Path) -> None:
     file = tmp_path / "devices.csv"
     file.write_text("endpoint_name,security\nm-1,psk\nm-2,rpk\nm-3,x509\nm-4,oscore\n")
