@@ -446,3 +446,68 @@ def test_an_account_is_narrowed_to_groups(page: Any) -> None:
     page.button("Lift the limits of maria")
     page.button("Lift the limits", "dialog")
     page.until("return !document.querySelector('.permission-list').textContent.includes('greenhouses')")
+
+
+def make(page: Any, name: str) -> None:
+    page.js("location.hash = `#/security/add?endpoint_name=${arguments[0]}`", name)
+    page.until("return document.querySelector('.wizard input')?.value === arguments[0]", name)
+    page.button("Next", ".wizard")
+    page.until("return document.querySelector('input[name=security]') !== null")
+    page.button("Next", ".wizard")
+    page.button("Make it", ".wizard")
+    page.until_text(".flash-facts", name)
+
+
+def test_keys_that_nobody_kept_wait_for_each_other(page: Any) -> None:
+    page.open("#/security/keys")
+    page.until_text(".keys-scroller", "boiler")
+    make(page, "meter-1")
+    make(page, "meter-2")
+    page.js("location.hash = '#/security/add?endpoint_name=meter-1'")
+    page.until_text(".flash-facts", "meter-1")
+    page.button("Add another", ".wizard")
+    page.button("Kept: add another", "dialog")
+    page.until_text(".flash-facts", "meter-2")
+    assert "meter-1" not in page.text(".flash-facts")
+    page.button("I have kept it", ".wizard")
+    page.until("return location.hash === '#/security/device/meter-2'")
+    page.js("location.hash = '#/security/add'")
+    page.until_text(".wizard-title", "What is it called?")
+    assert "00112233445566778899aabbccddeeff" not in page.driver.page_source
+
+
+def test_a_key_goes_nowhere_but_to_the_screen(page: Any) -> None:
+    key = "00112233445566778899aabbccddeeff"
+    page.open("#/security/keys")
+    page.until_text(".keys-scroller", "boiler")
+    make(page, "meter-1")
+    assert key in page.driver.page_source
+    page.button("I have kept it", ".wizard")
+    page.until("return location.hash === '#/security/device/meter-1'")
+    page.until_text(".credential", "psk:meter-1")
+    stored = page.js(
+        "return document.documentElement.outerHTML + JSON.stringify([history.state, { ...localStorage }, { ...sessionStorage }])"
+    )
+    assert key not in stored
+    page.driver.back()
+    page.until_text(".wizard-title", "What is it called?")
+    assert key not in page.driver.page_source
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_a_phone_shows_every_tab_and_every_right_without_sideways(page: Any, language: str) -> None:
+    page.size(360, 740)
+    page.open("#/devices")
+    page.js("localStorage.setItem('homard.language', arguments[0])", language)
+    try:
+        page.open("#/security/plan/p1")
+        page.until("return document.querySelectorAll('.rights input').length === 15")
+        places = page.js(
+            "return [...document.querySelectorAll('.trust-tab, .rights .cell-box')].map((one) => one.getBoundingClientRect())"
+            ".map((one) => [one.left, one.right, one.width, one.height])"
+        )
+    finally:
+        page.js("localStorage.removeItem('homard.language')")
+    assert len(places) == 6 + 15
+    assert all(left >= 0 and right <= 360 for left, right, *_ in places)
+    assert all(width >= 44 and height >= 44 for *_, width, height in places)

@@ -196,7 +196,7 @@ export class Shell {
       // Somebody may have gone on meanwhile.
       if (!this.#ended && this.#pageName === route.page && !this.#page) this.#put(Page, parse(location.hash));
     }).catch((error) => {
-      fill(this.#main, h("div", { class: "empty" }, icon("warning", "icon hero"), h("h2", {}, t("error.offline")), h("p", {}, error.message), button(t("again"), () => this.#route(), { icon: "refresh" })));
+      fill(this.#main, h("div", { class: "empty" }, icon("warning", "icon hero"), h("h2", {}, t("error.offline")), h("p", {}, t("error.offline.next")), button(t("again"), () => this.#route(), { icon: "refresh" })));
       this.#pageName = "";
     });
   }

@@ -16,8 +16,9 @@ const SECURITIES = ["psk", "rpk", "x509", "oscore", "nosec"];
 const FOLLOW_MS = 2000;
 const MOST_OTHERS = 3;
 
-// What was made and is not said to be kept yet, and by whom: who looks at another page meanwhile finds it again.
-let pending = null;
+// What was made and is not said to be kept yet, by its name: who looks at another page meanwhile, or adds another
+// device there, finds each of them again. Gone with the account that made it.
+const pending = new Map();
 
 export class AddView {
   #life = new Life();
@@ -51,14 +52,10 @@ export class AddView {
     this.element.append(form);
     this.#life.every(FOLLOW_MS, () => this.#ask());
     this.#life.listen(window, "beforeunload", (event) => {
-      if (pending) event.preventDefault();
+      if (pending.size) event.preventDefault();
     });
-    if (pending?.account !== store.state.session?.account) pending = null;
-    if (pending && [pending.made.endpoint_name, ""].includes(this.#given.endpoint_name)) {
-      this.#made = pending.made;
-      Object.assign(this.#given, pending.given);
-      this.#step = 3;
-    }
+    for (const [name, { account }] of pending) if (account !== store.state.session?.account) pending.delete(name);
+    this.#resume(this.#given.endpoint_name);
     store.on("events", () => {
       if (this.#made && store.state.events[0]?.endpoint_name === this.#made.endpoint_name) this.#ask();
     }, this.#life);
@@ -90,20 +87,33 @@ export class AddView {
     this.#draw();
   }
 
+  /** Back to what was made under this name, or, without a name, to the first that nobody said to have kept. */
+  #resume(name) {
+    const found = name ? pending.get(name) : pending.values().next().value;
+    if (!found) return false;
+    this.#made = found.made;
+    Object.assign(this.#given, found.given);
+    this.#step = 3;
+    return true;
+  }
+
   #keep() {
-    pending = null;
-    go(place("device", this.#made.endpoint_name));
+    const name = this.#made.endpoint_name;
+    pending.delete(name);
+    if (this.#resume("")) this.#draw();
+    else go(place("device", name));
   }
 
   async #again() {
     const name = this.#made.endpoint_name;
-    if (pending && !(await confirm(t("trust.another"), t("trust.another.text", { name }), t("trust.another.kept"), { danger: false }))) return;
-    pending = null;
+    if (pending.has(name) && !(await confirm(t("trust.another"), t("trust.another.text", { name }), t("trust.another.kept"), { danger: false }))) return undefined;
+    pending.delete(name);
+    if (this.#resume("")) return this.#draw();
     const { groups, tags, security, bootstrap, plan } = this.#given;
     Object.assign(this.#given, { endpoint_name: "", label: "", groups, tags, security, bootstrap, plan, psk: "made", psk_identity: "", psk_key_hex: "", public_key_pem: "", certificate_pem: "", csr_pem: "" });
     this.#made = null;
     this.#step = 0;
-    this.#draw();
+    return this.#draw();
   }
 
   async #next() {
@@ -118,7 +128,7 @@ export class AddView {
     this.#asking = true;
     try {
       this.#made = await api.addDevice(this.#request());
-      if (tellsSecrets(this.#made)) pending = { made: this.#made, given: this.#given, account: store.state.session?.account };
+      if (tellsSecrets(this.#made)) pending.set(this.#made.endpoint_name, { made: this.#made, given: { ...this.#given }, account: store.state.session?.account });
       this.#step = 3;
       this.#draw();
     } catch (error) {

@@ -72,7 +72,9 @@ export class SecurityPage {
     this.#view = null;
     fill(this.#body, waiting());
     try {
-      const View = await load();
+      const View = await load().catch((error) => {
+        throw Object.assign(error, { message: t("error.offline"), nextStep: t("error.offline.next") }); // a module that does not come
+      });
       if (this.#life.ended || asked !== this.#asked) return;
       this.#view = new View(route);
       fill(this.#body, this.#view.element);

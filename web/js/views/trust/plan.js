@@ -336,7 +336,7 @@ export class PlanView {
             else delete one.rights[id];
             this.#changed();
           } });
-          return h("td", {}, h("label", { class: "cell-box" }, box));
+          return h("td", { "data-label": t(`trust.right.${key}`) }, h("label", { class: "cell-box" }, box));
         })))))))));
   }
 
